@@ -1,0 +1,241 @@
+//! Messages between replicas.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::codec::{DecodeError, decode, encode};
+use super::limits::{
+    MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PEER_FRAME, MAX_VOUCHES,
+};
+use super::request::RequestId;
+use crate::membership::{
+    Cid, ClientId, Digest, Epoch, ReplicaId, ReplicaSet, ServiceId, SessionId, ViewNumber,
+};
+use crate::time::UnixMicros;
+
+/// One digest that a replica could verify (rule A1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Vouch {
+    /// The request.
+    pub id: RequestId,
+    /// Digest of its bytes.
+    pub digest: Digest,
+}
+
+/// Vouches of one session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VouchGroup {
+    /// The client.
+    pub client: ClientId,
+    /// The session.
+    pub session: SessionId,
+    /// Numbers and digests.
+    pub entries: Vec<(u64, Digest)>,
+}
+
+impl VouchGroup {
+    /// Gathers vouches, keeping their order, into one group per run of the same session.
+    #[must_use]
+    pub fn gather(vouches: impl IntoIterator<Item = Vouch>) -> Vec<Self> {
+        let mut groups: Vec<Self> = Vec::new();
+        for Vouch { id, digest } in vouches {
+            match groups.last_mut() {
+                Some(group) if (group.client, group.session) == (id.client, id.session) => {
+                    group.entries.push((id.number, digest));
+                }
+                _ => groups.push(Self {
+                    client: id.client,
+                    session: id.session,
+                    entries: vec![(id.number, digest)],
+                }),
+            }
+        }
+        groups
+    }
+
+    /// The vouches, one by one.
+    pub fn vouches(&self) -> impl Iterator<Item = Vouch> + '_ {
+        self.entries.iter().map(|&(number, digest)| Vouch {
+            id: RequestId { client: self.client, session: self.session, number },
+            digest,
+        })
+    }
+}
+
+/// One request in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchEntry {
+    /// The request.
+    pub id: RequestId,
+    /// Digest of its bytes.
+    pub digest: Digest,
+}
+
+/// What one instance orders: ids and digests; bodies travel from the clients (rule A6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The agreed time (rule N6).
+    pub time: UnixMicros,
+    /// The requests, in order of execution.
+    pub entries: Vec<BatchEntry>,
+}
+
+impl Batch {
+    /// The hash that is written, accepted and certified. It binds service, view and instance, but
+    /// not the epoch: a value keeps its hash when a later leader proposes it again.
+    #[must_use]
+    pub fn hash(&self, service: ServiceId, view: ViewNumber, cid: Cid) -> Digest {
+        Digest::of(&encode(&("webbft batch v1", service, view, cid, self)))
+    }
+}
+
+/// A quorum's ACCEPTs for one hash (rule N3). Holding one proves nothing: verify it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The epoch in which the ACCEPTs were sent.
+    pub epoch: Epoch,
+    /// Members and their signatures over [`accept_bytes`](PeerMessage::accept_bytes).
+    pub signatures: Vec<(ReplicaId, Bytes)>,
+}
+
+/// A decided instance, complete: what a replica that missed it needs (rule N5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The instance.
+    pub cid: Cid,
+    /// Its batch.
+    pub batch: Batch,
+    /// The proof.
+    pub certificate: Certificate,
+    /// The requests' bytes, in the batch's order.
+    pub bodies: Vec<Bytes>,
+}
+
+/// What a replica says to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// The sender's progress: the first message of a stream, and whenever it changes while a
+    /// peer is a learner.
+    Status {
+        /// Its last decided instance.
+        last_cid: Cid,
+        /// Does it follow without voting?
+        learner: bool,
+    },
+    /// Digests the sender could verify. `replace` begins the sender's complete current set,
+    /// which replaces what the receiver held from it (rule A3).
+    Vouches {
+        /// Does this frame begin a complete set?
+        replace: bool,
+        /// The vouches.
+        groups: Vec<VouchGroup>,
+    },
+    /// The sender had to ignore vouches: send the complete set again (rule A3).
+    ResendVouches,
+    /// Send the bodies of these requests, where held.
+    FetchBodies(Vec<Vouch>),
+    /// The bytes of one request.
+    Body(Bytes),
+    /// The leader's proposal for an instance.
+    Propose {
+        /// The instance.
+        cid: Cid,
+        /// The epoch.
+        epoch: Epoch,
+        /// The proposed batch.
+        batch: Batch,
+    },
+    /// First vote.
+    Write {
+        /// The instance.
+        cid: Cid,
+        /// The epoch.
+        epoch: Epoch,
+        /// Hash of the batch.
+        hash: Digest,
+    },
+    /// Second vote.
+    Accept {
+        /// The instance.
+        cid: Cid,
+        /// The epoch.
+        epoch: Epoch,
+        /// Hash of the batch.
+        hash: Digest,
+        /// Ed25519 signature over [`accept_bytes`](PeerMessage::accept_bytes).
+        signature: Bytes,
+    },
+    /// Send decisions from this instance on.
+    FetchDecisions {
+        /// The first one wanted.
+        from: Cid,
+    },
+    /// A decided instance with its proof.
+    Decided(Decision),
+    /// Decisions before `first` are no longer kept.
+    DecisionsGone {
+        /// The oldest decision kept.
+        first: Cid,
+    },
+}
+
+/// A peer message with the service and view it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerEnvelope {
+    /// The service.
+    pub service: ServiceId,
+    /// The sender's view.
+    pub view: ViewNumber,
+    /// The message.
+    pub message: PeerMessage,
+}
+
+impl PeerEnvelope {
+    /// The bytes of one frame, without the link's length prefix.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        encode(self).into()
+    }
+
+    /// Decodes a frame and checks the limits of its fields.
+    ///
+    /// # Errors
+    /// Where the bytes are not exactly one message within its limits.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > MAX_PEER_FRAME {
+            return Err(DecodeError::TooLong { len: bytes.len(), limit: MAX_PEER_FRAME });
+        }
+        let envelope: Self = decode(bytes)?;
+        if envelope.message.within_limits() { Ok(envelope) } else { Err(DecodeError::FieldTooLong) }
+    }
+}
+
+impl PeerMessage {
+    /// What an ACCEPT's signature covers (rules N1 and N3).
+    #[must_use]
+    pub fn accept_bytes(
+        service: ServiceId,
+        view: ViewNumber,
+        cid: Cid,
+        epoch: Epoch,
+        hash: Digest,
+    ) -> Vec<u8> {
+        encode(&("webbft accept v1", service, view, cid, epoch, hash))
+    }
+
+    fn within_limits(&self) -> bool {
+        match self {
+            Self::Vouches { groups, .. } => {
+                groups.iter().map(|group| group.entries.len().max(1)).sum::<usize>() <= MAX_VOUCHES
+            }
+            Self::FetchBodies(wanted) => wanted.len() <= MAX_FETCH,
+            Self::Propose { batch, .. } => batch.entries.len() <= MAX_BATCH_REQUESTS,
+            Self::Decided(decision) => {
+                decision.batch.entries.len() <= MAX_BATCH_REQUESTS
+                    && decision.bodies.len() == decision.batch.entries.len()
+                    && decision.certificate.signatures.len() <= ReplicaSet::CAPACITY
+            }
+            _ => true,
+        }
+    }
+}

@@ -51,7 +51,7 @@ pub(crate) fn run(steps: &[Step], keep_going: bool) -> Result<()> {
             if error.is::<Interrupted>() {
                 return result;
             }
-            eprintln!("{} {}: {error:#}", style("failed:").red().bold(), step.name);
+            println!("{} {}: {error:#}", style("failed:").red().bold(), step.name);
         }
         let failed = result.is_err();
         results.push((step.name, result, began.elapsed()));

@@ -3,7 +3,7 @@
 
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { aLineEach, Editor, launchBrowser, untilAllHold, untilSuspects } from './lib/editor.mjs';
+import { aLineEach, Editor, launchBrowser, untilAllHold, untilCaught } from './lib/editor.mjs';
 
 const { values } = parseArgs({
   options: { cluster: { type: 'string' }, liar: { type: 'string' } },
@@ -19,7 +19,9 @@ try {
   const one = await Editor.open(browser, 'page one', replicas[0], doc);
   const two = await Editor.open(browser, 'page two', replicas[1], doc);
   const { n, f, connected } = await one.status();
-  say(`two pages opened; each is connected to ${connected} of ${n} replicas and tolerates ${f} liar`);
+  say(
+    `two pages opened; each is connected to ${connected} of ${n} replicas and tolerates ${f} liar`,
+  );
   await aLineEach(one, two);
   const started = performance.now();
   await Promise.all([one.type(ONE), two.type(TWO)]);
@@ -30,8 +32,12 @@ try {
   const evidence = await one.lastEvidence();
   const { matching, differing, silent } = evidence;
   say(`the last vote: [${matching}] agreed, [${differing}] differed, [${silent}] did not answer`);
-  await untilSuspects([one, two], values.liar ? [Number(values.liar)] : []);
-  say(values.liar ? `both pages show replica ${values.liar} as a suspect` : 'nobody is a suspect');
+  await untilCaught([one, two], values.liar ? [Number(values.liar)] : []);
+  say(
+    values.liar
+      ? `both pages show replica ${values.liar} as a suspect: ${await one.shownSuspicion(values.liar)}`
+      : 'nobody was caught in a lie',
+  );
   const errors = [...one.errors, ...two.errors];
   if (errors.length > 0) throw new Error(`errors in the page:\n${errors.join('\n')}`);
   console.log('The demo works.');

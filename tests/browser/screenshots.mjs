@@ -3,7 +3,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Editor, launchBrowser, untilAllHold, untilSuspects } from './lib/editor.mjs';
+import { Editor, launchBrowser, untilAllHold, untilCaught } from './lib/editor.mjs';
 
 const { values } = parseArgs({
   options: { cluster: { type: 'string' }, out: { type: 'string' } },
@@ -55,7 +55,7 @@ try {
         text = text.slice(0, -1);
         await untilAllHold([reader, writer], text);
       }
-      await untilSuspects([reader], [3]);
+      await untilCaught([reader], [3]);
       const path = join(values.out, `editor-${shape}-${colorScheme}.png`);
       await reader.page.screenshot({ path, animations: 'disabled', caret: 'hide' });
       console.log(`  wrote ${path}`);

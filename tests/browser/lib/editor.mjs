@@ -26,9 +26,12 @@ export class Editor {
 
   /** Opens document `doc` from `replica` in a context of its own and waits until it can be edited. */
   static async open(browser, name, replica, doc, options = {}) {
-    const context = await browser.newContext({ viewport: { width: 1200, height: 800 }, ...options });
+    const context = await browser.newContext({
+      viewport: { width: 1200, height: 800 },
+      ...options,
+    });
     const editor = new Editor(name, await context.newPage());
-    await editor.page.goto(`${replica.url}/?doc=${encodeURIComponent(doc)}`);
+    await editor.page.goto(`${replica.url}/#doc=${encodeURIComponent(doc)}`);
     await until(
       `${name} is ready to be edited`,
       () =>
@@ -62,10 +65,21 @@ export class Editor {
     return this.page.evaluate(() => window.__webbftEditor.lastEvidence());
   }
 
-  /** Ids of the replicas that the page holds for suspects. */
-  async suspects() {
+  /** Ids of the replicas that the page caught in a lie; one that was merely silent is not counted. */
+  async liars() {
     const { replicas } = await this.status();
-    return replicas.filter((replica) => replica.suspect).map((replica) => replica.id);
+    const caught = replicas.filter(({ suspect }) => suspect && suspect.reason !== 'silent');
+    return caught.map(({ id }) => id);
+  }
+
+  /** The visible sentence about why replica `id` is a suspect; empty when it is not shown as one. */
+  shownSuspicion(id) {
+    return this.page.evaluate((name) => {
+      const cards = [...document.querySelectorAll('#panel .card')];
+      const card = cards.find((each) => each.querySelector('.card-name')?.textContent === name);
+      const words = card?.dataset.suspect === 'true' ? card.querySelector('.card-suspect') : null;
+      return words && !words.hidden ? words.textContent : '';
+    }, `Replica ${id}`);
   }
 
   /** Whether the text is `expected`, with nothing unconfirmed. */
@@ -89,7 +103,8 @@ export class Editor {
     const state = await this.page
       .evaluate(() => {
         const hook = window.__webbftEditor;
-        if (!hook) return `no editor yet; the page says: ${document.body.innerText.slice(0, 500)}`;
+        if (!hook)
+          return `no editor yet; the page says: ${document.body.textContent.slice(0, 500)}`;
         return JSON.stringify(
           {
             text: hook.text(),
@@ -117,13 +132,14 @@ export async function untilAllHold(editors, expected, limitMs = 20_000) {
   );
 }
 
-/** Waits until every editor holds exactly the replicas `ids` for suspects, and shows them as such. */
-export async function untilSuspects(editors, ids, limitMs = 20_000) {
+/** Waits until every editor has caught exactly `ids` in a lie, and shows each as a suspect. */
+export async function untilCaught(editors, ids, limitMs = 20_000) {
   await until(
-    `every page suspects exactly the replicas [${ids}]`,
+    `every page shows exactly the replicas [${ids}] as caught in a lie`,
     async () => {
       for (const editor of editors) {
-        if (String(await editor.suspects()) !== String(ids)) return false;
+        if (String(await editor.liars()) !== String(ids)) return false;
+        for (const id of ids) if (!(await editor.shownSuspicion(id))) return false;
       }
       return true;
     },

@@ -1,3 +1,4 @@
+// biome-ignore-all lint/suspicious/noExplicitAny: stands in for generic declarations
 // Stands in for the package's own declarations until js/webbft is built; deleted then.
 declare module 'webbft' {
   export interface Quorum {
@@ -55,8 +56,10 @@ declare module 'webbft' {
     unsubscribe(): Promise<void>;
   }
   export type View = object;
-  // biome-ignore lint/suspicious/noExplicitAny: any request, result and event
-  export type Service = { ops: Record<string, { req: any; res: any }>; events: Record<string, any> };
+  export type Service = {
+    ops: Record<string, { req: any; res: any }>;
+    events: Record<string, any>;
+  };
   export interface Client<S extends Service> {
     readonly status: Status;
     connect(o?: { wait?: 'quorum' | 'all' }): Promise<void>;

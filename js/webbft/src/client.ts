@@ -40,6 +40,13 @@ interface Pending {
   failed(error: WebBftError): void;
 }
 
+interface ActiveSubscription {
+  readonly topic: string;
+  readonly id: string;
+  // biome-ignore lint/suspicious/noExplicitAny: each topic has a type of its own
+  readonly stream: EventStream<any>;
+}
+
 /** How the Wasm is loaded; tests supply a module of their own. */
 export type Loader = (source: Options['wasm']) => Promise<CoreModule>;
 
@@ -59,7 +66,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
   readonly #queue = new Map<string, Pending>();
   /** Calls handed to the core, by its ids. */
   readonly #calls = new Map<number, Pending>();
-  readonly #subscriptions = new Map<number, { topic: string; id: string; stream: EventStream<unknown> }>();
+  readonly #subscriptions = new Map<number, ActiveSubscription>();
   readonly #recent = new Map<number, string>();
   readonly #opened = new Set<number>();
   readonly #cleanups: (() => void)[] = [];
@@ -219,7 +226,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
 
   async #startOnce(): Promise<void> {
     this.#setStatus(this.#coreless('loading'));
-    const constructor = this.#webSocket();
+    const webSocket = this.#webSocket();
     const [module, view] = await Promise.all([
       this.#load(this.#options.wasm),
       this.#view ?? this.#fetchView(),
@@ -229,7 +236,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
     this.#view = view;
     const core = this.#create(module, view);
     this.#core = core;
-    this.#sockets = new Sockets(constructor, {
+    this.#sockets = new Sockets(webSocket, {
       opened: (replica) => this.#input((core) => core.socketOpened(replica)),
       message: (replica, bytes) => this.#input((core) => core.socketMessage(replica, bytes)),
       closed: (replica, reason) => {
@@ -248,11 +255,11 @@ export class WebBftClient<S extends Service> implements Client<S> {
   }
 
   #webSocket(): WebSocketConstructor {
-    const constructor = this.#options.WebSocket ?? globalThis.WebSocket;
-    if (typeof constructor === 'function') return constructor;
+    const webSocket = this.#options.WebSocket ?? globalThis.WebSocket;
+    if (typeof webSocket === 'function') return webSocket;
     throw new WebBftError(
       'INPUT',
-      'there is no WebSocket here; give one, such as that of npm\'s ws, in the options',
+      "there is no WebSocket here; give one, such as that of npm's ws, in the options",
     );
   }
 

@@ -89,7 +89,14 @@ export interface Core {
 
 /** A loaded Wasm module. */
 export interface CoreModule {
-  create(view: View, secret: Uint8Array, seed: Uint8Array, options: CoreOptions, now: number, unix: number): Core;
+  create(
+    view: View,
+    secret: Uint8Array,
+    seed: Uint8Array,
+    options: CoreOptions,
+    now: number,
+    unix: number,
+  ): Core;
   /** The message of the panic that ended the module, if one did. */
   panicMessage(): string | undefined;
 }

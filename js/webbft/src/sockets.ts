@@ -25,12 +25,12 @@ export interface SocketHandlers {
 
 /** At most one socket to each replica. Events of a socket that was let go are dropped. */
 export class Sockets {
-  readonly #constructor: WebSocketConstructor;
+  readonly #WebSocket: WebSocketConstructor;
   readonly #handlers: SocketHandlers;
   readonly #sockets = new Map<number, WebSocketLike>();
 
-  constructor(constructor: WebSocketConstructor, handlers: SocketHandlers) {
-    this.#constructor = constructor;
+  constructor(webSocket: WebSocketConstructor, handlers: SocketHandlers) {
+    this.#WebSocket = webSocket;
     this.#handlers = handlers;
   }
 
@@ -38,7 +38,7 @@ export class Sockets {
     this.close(replica);
     let socket: WebSocketLike;
     try {
-      socket = new this.#constructor(url);
+      socket = new this.#WebSocket(url);
     } catch (reason) {
       // A page served over https may not open ws://, for one.
       queueMicrotask(() => this.#handlers.closed(replica, reason));

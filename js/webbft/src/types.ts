@@ -1,3 +1,5 @@
+import type { WebSocketConstructor } from './sockets.js';
+
 /** The operations and events of a service, by name. An interface of your service extends this. */
 export interface Service {
   // biome-ignore lint/suspicious/noExplicitAny: any request and result
@@ -91,14 +93,7 @@ export interface Replica {
  * - `offline`: fewer than a quorum are left
  * - `closed`: for good
  */
-export type Phase =
-  | 'idle'
-  | 'loading'
-  | 'connecting'
-  | 'ready'
-  | 'degraded'
-  | 'offline'
-  | 'closed';
+export type Phase = 'idle' | 'loading' | 'connecting' | 'ready' | 'degraded' | 'offline' | 'closed';
 
 /** Immutable: a new object on every change, so that `===` tells. */
 export interface Status {
@@ -129,7 +124,12 @@ export type ClientEvent =
       readonly reason: SuspectReason;
       readonly call?: string;
     }
-  | { readonly type: 'gap'; readonly event: string; readonly missedFrom: bigint; readonly next: bigint }
+  | {
+      readonly type: 'gap';
+      readonly event: string;
+      readonly missedFrom: bigint;
+      readonly next: bigint;
+    }
   | {
       readonly type: 'votes';
       /** `late` replaces the votes given before for the same call. */
@@ -176,7 +176,13 @@ export interface Subscription<T> extends AsyncIterable<Message<T>>, AsyncDisposa
 }
 
 /** What can be made a Wasm module of. */
-export type WasmSource = URL | string | Response | Promise<Response> | WebAssembly.Module | BufferSource;
+export type WasmSource =
+  | URL
+  | string
+  | Response
+  | Promise<Response>
+  | WebAssembly.Module
+  | BufferSource;
 
 /** One line of the client's log. */
 export interface LogEntry {
@@ -205,7 +211,7 @@ export interface Options {
   /** Where the Wasm is, or the Wasm itself; found beside this package unless said. */
   readonly wasm?: WasmSource;
   /** The constructor to use; the global one unless said. */
-  readonly WebSocket?: typeof WebSocket;
+  readonly WebSocket?: WebSocketConstructor;
   readonly log?: (entry: LogEntry) => void;
 }
 

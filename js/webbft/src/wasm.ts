@@ -1,4 +1,4 @@
-import init, { Core as WasmCore, panicMessage } from '../wasm/webbft_client_wasm.js';
+import init, { panicMessage, Core as WasmCore } from '../wasm/webbft_client_wasm.js';
 import type { Core, CoreModule } from './core.js';
 import { WebBftError } from './errors.js';
 import type { WasmSource } from './types.js';

@@ -166,10 +166,9 @@ impl Core {
     pub fn poll(&mut self) -> Result<JsValue, JsValue> {
         let effect = match self.endpoint.poll_transmit() {
             Some(transmit) => Some(Effect::transmit(transmit)),
-            None => self
-                .endpoint
-                .poll_event()
-                .map(|event| Effect::event(event, self.endpoint.view())),
+            None => {
+                self.endpoint.poll_event().map(|event| Effect::event(event, self.endpoint.view()))
+            }
         };
         effect.map_or(Ok(JsValue::UNDEFINED), |effect| object(&effect))
     }

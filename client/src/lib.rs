@@ -32,8 +32,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 pub use webbft_protocol::auth::ClientIdentity;
-pub use webbft_protocol::client::{EndpointOptions, Evidence, Outcome, Phase, Status};
 use webbft_protocol::client::{Endpoint, EndpointConfig};
+pub use webbft_protocol::client::{EndpointOptions, Evidence, Outcome, Phase, Status};
 use webbft_protocol::membership::View;
 pub use webbft_protocol::wire::Topic;
 

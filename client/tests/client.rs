@@ -1,5 +1,7 @@
 //! The client over real sockets, with replicas played by the test.
 
+#![expect(clippy::unwrap_used, reason = "a test: what cannot be set up fails it")]
+
 mod support;
 
 use std::future::Future;

@@ -1,8 +1,6 @@
 //! Replicas over real sockets that execute by themselves: enough for one client, whose requests
 //! reach each of them in the same order.
 
-#![expect(clippy::unwrap_used, reason = "a test: what cannot be set up fails it")]
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 

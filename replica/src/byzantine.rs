@@ -228,10 +228,7 @@ mod tests {
     #[test]
     fn slowness_is_a_matter_of_time_not_of_order() {
         let mut slow = Distortion::new(Some(Misbehaviour::Slow));
-        let at = |ms| Now {
-            instant: Instant::ZERO + Duration::from_millis(ms),
-            ..Now::default()
-        };
+        let at = |ms| Now { instant: Instant::ZERO + Duration::from_millis(ms), ..Now::default() };
         for link in 0..2 {
             let frame = reply(&ExecutionResult::Unsubscribed, true);
             assert!(slow.pass(at(link), ToClient { link: LinkId(link), frame }).is_none());

@@ -108,7 +108,7 @@ impl Shared {
             f: self.view.f,
             last_cid: status.last_cid.0,
             regency: status.regency.0,
-            leader: self.view.members[status.leader].id,
+            leader: status.leader,
             learner: status.learner,
             sessions: status.sessions,
             pending: status.pending,

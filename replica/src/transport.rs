@@ -102,18 +102,6 @@ impl Transport {
         self.tls.as_deref()
     }
 
-    /// The outcome of a nonblocking connect: `None` while it is under way.
-    pub(crate) fn connected(&self) -> io::Result<bool> {
-        if let Some(error) = self.socket.take_error()? {
-            return Err(error);
-        }
-        match self.socket.peer_addr() {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Is the TLS handshake still going on?
     pub(crate) fn is_handshaking(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
@@ -141,8 +129,7 @@ impl Transport {
             }
             Err(error) => return Err(error),
         };
-        let outcome =
-            if count == scratch.len() { ReadOutcome::More } else { ReadOutcome::Drained };
+        let outcome = if count == scratch.len() { ReadOutcome::More } else { ReadOutcome::Drained };
         let Some(tls) = &mut self.tls else {
             into.extend_from_slice(&scratch[..count]);
             return Ok(outcome);

@@ -51,7 +51,9 @@ enum Stage {
     Hello,
     Established(ReplicaLink),
     /// Only the last bytes are still to go out; whatever arrives is thrown away.
-    Closing { until: Instant },
+    Closing {
+        until: Instant,
+    },
 }
 
 #[derive(Debug)]
@@ -162,9 +164,9 @@ impl Clients {
 
     /// Is there a link that can and may be read at once?
     pub(super) fn any_readable(&self, accepts: impl Fn(LinkId) -> bool) -> bool {
-        self.readable.iter().any(|id| {
-            self.links.get(id).is_some_and(|client| client.may_read(*id, &accepts))
-        })
+        self.readable
+            .iter()
+            .any(|id| self.links.get(id).is_some_and(|client| client.may_read(*id, &accepts)))
     }
 
     /// When to call [`Clients::sweep`].
@@ -216,12 +218,7 @@ impl Clients {
     }
 
     /// Writes to each link what its socket takes.
-    pub(super) fn flush(
-        &mut self,
-        now: Now,
-        registry: &Registry,
-        events: &mut Vec<ClientEvent>,
-    ) {
+    pub(super) fn flush(&mut self, registry: &Registry, events: &mut Vec<ClientEvent>) {
         for id in std::mem::take(&mut self.unsent) {
             let Some(client) = self.links.get_mut(&id) else { continue };
             let result = match client.transport.write(client.framing.out()) {
@@ -244,12 +241,7 @@ impl Clients {
     }
 
     /// Drops what is half open, silent or has finished closing.
-    pub(super) fn sweep(
-        &mut self,
-        now: Now,
-        registry: &Registry,
-        events: &mut Vec<ClientEvent>,
-    ) {
+    pub(super) fn sweep(&mut self, now: Now, registry: &Registry, events: &mut Vec<ClientEvent>) {
         if now.instant < self.next_sweep {
             return;
         }
@@ -278,6 +270,17 @@ impl Clients {
         }
         for (id, reason) in gone {
             self.remove(registry, id, &reason, events);
+        }
+    }
+
+    /// Closes the link of a client that misbehaved, unless it is being closed already.
+    pub(super) fn close(&mut self, now: Now, link: LinkId, fault: &dyn std::fmt::Display) {
+        let Ok(id) = usize::try_from(link.0) else { return };
+        let Some(client) = self.links.get_mut(&id) else { return };
+        if matches!(client.stage, Stage::Established(_)) {
+            info!(link = id, address = %client.address, %fault, "closing a client link");
+            client.close(now, CloseCode::Policy, "");
+            self.unsent.insert(id);
         }
     }
 

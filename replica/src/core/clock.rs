@@ -17,10 +17,7 @@ impl Clock {
 
     pub(super) fn now(self) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now {
-            instant: Instant::ZERO + self.origin.elapsed(),
-            unix: UnixMicros::ZERO + unix,
-        }
+        Now { instant: Instant::ZERO + self.origin.elapsed(), unix: UnixMicros::ZERO + unix }
     }
 
     /// How long from `now` to `deadline`, rounded up to what a poll can wait.

@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use webbft_protocol::auth::{NoiseKeypair, PeerLink, SigningKey};
 use webbft_protocol::execution::Service;
 use webbft_protocol::membership::View;
 use webbft_protocol::replica::{
-    LinkId, Notice, Parameters, Replica, ReplicaConfig, Start, ToClient, ToPeers,
+    Notice, Parameters, Replica, ReplicaConfig, Start, ToClient, ToPeers,
 };
 use webbft_protocol::time::{Instant, Now};
 
@@ -114,11 +114,7 @@ impl CoreInbox {
         let (sender, receiver) = channel();
         peer_listener.set_nonblocking(true)?;
         let mut peer_listener = TcpListener::from_std(peer_listener);
-        poll.registry().register(
-            &mut peer_listener,
-            Token(PEER_LISTENER),
-            Interest::READABLE,
-        )?;
+        poll.registry().register(&mut peer_listener, Token(PEER_LISTENER), Interest::READABLE)?;
         Ok(Self { poll, receiver, sender: ToCoreSender { sender, waker }, peer_listener })
     }
 
@@ -182,7 +178,7 @@ pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()
             result => result?,
         }
         if core.turn(&events, &mut scratch) == Turn::Stop {
-            return core.shut_down(&mut events, &mut scratch);
+            return core.shut_down(&mut events);
         }
     }
 }
@@ -232,13 +228,9 @@ impl<S: Service> Core<S> {
                     self.clients.add(now, self.poll.registry(), &mut self.tokens, upgraded);
                     self.unpublished = true;
                 }
-                Ok(ToCore::Resolved { peer, address }) => self.peers.resolved(
-                    now,
-                    self.poll.registry(),
-                    &mut self.tokens,
-                    peer,
-                    address,
-                ),
+                Ok(ToCore::Resolved { peer, address }) => {
+                    self.peers.resolved(now, self.poll.registry(), &mut self.tokens, peer, address);
+                }
                 Ok(ToCore::Stop) => turn = Turn::Stop,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
@@ -287,7 +279,10 @@ impl<S: Service> Core<S> {
                     self.replica.handle_client_connected(now, link, client);
                 }
                 ClientEvent::Frame(link, frame) => {
-                    self.replica.handle_client_frame(now, link, frame);
+                    if let Err(fault) = self.replica.handle_client_frame(now, link, frame) {
+                        self.clients.close(now, link, &fault);
+                        self.replica.handle_client_disconnected(now, link);
+                    }
                 }
                 ClientEvent::Disconnected(link) => {
                     self.replica.handle_client_disconnected(now, link);
@@ -318,12 +313,39 @@ impl<S: Service> Core<S> {
         }
         let (mut from_peers, mut from_clients) = (Vec::new(), Vec::new());
         self.peers.flush(now, self.poll.registry(), &mut from_peers);
-        self.clients.flush(now, self.poll.registry(), &mut from_clients);
+        self.clients.flush(self.poll.registry(), &mut from_clients);
         self.feed(now, from_peers, from_clients);
     }
 
     fn log(&self, notice: &Notice) {
-        debug!(?notice);
+        let id = |peer: usize| self.view.members[peer].id;
+        match notice {
+            Notice::Decided { cid, hash, entries } => {
+                debug!(%cid, %hash, requests = entries.len(), "decided");
+            }
+            Notice::ServiceFaulted { request, cid } => error!(
+                client = %request.client, number = request.number, %cid,
+                "the service panicked; the operation is answered as faulted and had no effect",
+            ),
+            Notice::PeerMisbehaved { peer, fault } => {
+                warn!(peer = %id(*peer), %fault, "a replica misbehaved");
+            }
+            Notice::LeaderSuspected { leader, request } => warn!(
+                leader = %id(*leader), client = %request.client, number = request.number,
+                "the leader has not ordered an admitted request in time",
+            ),
+            Notice::Learning => warn!(
+                "this replica has run before and kept no memory of it (durability = \"memory\"): \
+                 it follows the others without voting until that is safe"
+            ),
+            Notice::Voting { last_cid } => {
+                info!(%last_cid, "caught up: this replica votes again");
+            }
+            Notice::FellBehind { peer, first } => warn!(
+                peer = %id(*peer), oldest = %first,
+                "a peer no longer keeps the decisions that this replica misses",
+            ),
+        }
     }
 
     fn publish(&mut self, now: Now) {
@@ -338,7 +360,7 @@ impl<S: Service> Core<S> {
     }
 
     /// Tells everyone goodbye and waits a moment for the last bytes to leave.
-    fn shut_down(mut self, events: &mut Events, scratch: &mut [u8]) -> anyhow::Result<()> {
+    fn shut_down(mut self, events: &mut Events) -> anyhow::Result<()> {
         info!(clients = self.clients.len(), "stopping");
         let deadline = self.clock.now().instant + SHUTDOWN;
         self.clients.close_all(self.clock.now());
@@ -346,7 +368,7 @@ impl<S: Service> Core<S> {
             let now = self.clock.now();
             let (mut from_peers, mut from_clients) = (Vec::new(), Vec::new());
             self.peers.flush(now, self.poll.registry(), &mut from_peers);
-            self.clients.flush(now, self.poll.registry(), &mut from_clients);
+            self.clients.flush(self.poll.registry(), &mut from_clients);
             if self.clients.all_sent() || now.instant >= deadline {
                 break;
             }
@@ -358,7 +380,6 @@ impl<S: Service> Core<S> {
             for event in &*events {
                 self.clients.ready(event.token().0, event);
             }
-            let _ = &scratch;
         }
         self.peers.finish();
         Ok(())

@@ -19,7 +19,7 @@ use webbft_protocol::membership::View;
 use webbft_protocol::time::{Instant, Now};
 use webbft_protocol::wire::limits::MAX_PEER_FRAME;
 
-use super::{READ_BYTES, Tokens, ToCore, ToCoreSender};
+use super::{READ_BYTES, ToCore, ToCoreSender, Tokens};
 use crate::tls::PeerTls;
 use crate::transport::{OutBuffer, ReadOutcome, Transport};
 
@@ -106,10 +106,6 @@ impl Peers {
             failures: vec![0; n],
             lookups,
         }
-    }
-
-    pub(super) fn listener(&mut self) -> &mut TcpListener {
-        &mut self.listener
     }
 
     /// Which members have a usable stream.
@@ -348,11 +344,10 @@ impl Peers {
             io::Error::new(io::ErrorKind::PermissionDenied, "not a key of the view")
         })?;
         let (address, dialled) = (stream.address, stream.dialled);
-        if let Some(old) = self.current[peer].replace(id) {
-            if let Some(mut old) = self.streams.remove(&old) {
-                old.transport.deregister(registry);
-                events.push(PeerEvent::Down(peer));
-            }
+        let old = self.current[peer].replace(id).and_then(|old| self.streams.remove(&old));
+        if let Some(mut old) = old {
+            old.transport.deregister(registry);
+            events.push(PeerEvent::Down(peer));
         }
         info!(peer = %self.view.members[peer].id, %address, dialled, "connected to replica");
         events.push(PeerEvent::Up(peer));
@@ -397,12 +392,7 @@ impl Peers {
     }
 
     /// Writes to each stream what its socket takes.
-    pub(super) fn flush(
-        &mut self,
-        now: Now,
-        registry: &Registry,
-        events: &mut Vec<PeerEvent>,
-    ) {
+    pub(super) fn flush(&mut self, now: Now, registry: &Registry, events: &mut Vec<PeerEvent>) {
         let ids: Vec<usize> = self
             .streams
             .iter()
@@ -462,8 +452,9 @@ impl Peers {
         self.failures[peer] = failures.saturating_add(1);
         let pause = (BACKOFF_MIN * 2u32.pow(failures.min(10))).min(BACKOFF_MAX);
         let mut random = [0];
-        // Without randomness there is no jitter, which only makes it less gentle.
-        drop(getrandom::fill(&mut random));
+        if let Err(error) = getrandom::fill(&mut random) {
+            debug!(%error, "no jitter without randomness");
+        }
         let pause = pause / 2 + pause / 2 * u32::from(random[0]) / 255;
         self.dials[peer] = Dial::At(now.instant + pause);
     }
@@ -500,9 +491,6 @@ mod tests {
         assert_eq!(next_frame(&[3, 0, 0, 0, 7, 8]).unwrap(), None);
         assert_eq!(next_frame(&[3, 0, 0, 0, 7, 8, 9, 1]).unwrap(), Some(&[7, 8, 9][..]));
         let error = next_frame(&[1, 0, 0, 1]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "a frame of 16777217 bytes, at most 16777216 are allowed"
-        );
+        assert_eq!(error.to_string(), "a frame of 16777217 bytes, at most 16777216 are allowed");
     }
 }

@@ -75,7 +75,7 @@ class Page {
     return {
       text: (): string => this.#editor?.text ?? '',
       version: (): number => this.#session?.sync?.version ?? 0,
-      pending: (): boolean => this.#session?.pending ?? true,
+      pending: (): boolean => !this.#session?.sync || this.#session.pending,
       status: (): Status | null => this.#client?.status ?? null,
       lastEvidence: () => this.#panel.evidence,
     };

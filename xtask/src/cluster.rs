@@ -17,6 +17,8 @@ use crate::workspace::{root, shown, target};
 /// How many replicas, and how many of them may be faulty.
 const N: u16 = 4;
 const F: u16 = 1;
+/// How far the ports on which the replicas talk to each other lie above those for clients.
+const PEER_PORTS: u16 = 100;
 /// How long the replicas may take to start.
 const START: Duration = Duration::from_secs(30);
 

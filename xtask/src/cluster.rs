@@ -56,9 +56,10 @@ impl Cluster {
         byzantine: Option<&str>,
     ) -> Result<Self> {
         let phase = Phase::start("four replicas");
-        for used in (0..N).map(|replica| port.checked_add(replica)) {
+        let offsets = (0..N).flat_map(|replica| [replica, PEER_PORTS + replica]);
+        for used in offsets.map(|offset| port.checked_add(offset)) {
             let used =
-                used.with_context(|| format!("--port {port} leaves no room for {N} ports"))?;
+                used.with_context(|| format!("--port {port} leaves no room for the others"))?;
             TcpListener::bind((Ipv4Addr::LOCALHOST, used)).with_context(|| {
                 format!("port {used} is taken (is another demo running?); choose another by --port")
             })?;

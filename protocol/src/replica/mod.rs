@@ -6,10 +6,12 @@
 //! whatever was admitted when the slot became free.
 
 mod clients;
+mod exchange;
 mod output;
 mod parameters;
 mod queries;
 mod timers;
+mod turn;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,12 +19,9 @@ use std::sync::Arc;
 use crate::auth::{FromPeer, SigningKey, Verified};
 use crate::execution::{Executor, Service};
 use crate::membership::{Cid, ClientId, ReplicaSet, View};
-use crate::ordering::{
-    Admission, Consensus, ConsensusConfig, Decided, LeaderTimer, Learner, Overdue, Vote,
-};
-use crate::time::{Instant, Now, UnixMicros};
-use crate::wire::limits::{MAX_BATCH_REQUESTS, MAX_FETCH};
-use crate::wire::{ClientFrame, PeerMessage, Vouch, Welcome};
+use crate::ordering::{Admission, Consensus, ConsensusConfig, LeaderTimer, Learner, Overdue, Vote};
+use crate::time::{Instant, Now};
+use crate::wire::{ClientFrame, PeerMessage, Welcome};
 
 use clients::Clients;
 use timers::{Timer, Timers};
@@ -77,6 +76,8 @@ pub struct Replica<S> {
     empty_batches: u32,
     /// Rotates over the peers that are asked for decisions.
     asked: usize,
+    /// The last decided instance when the fetch timer was set.
+    lagging_at: Option<Cid>,
     /// Since the last drain something may have changed.
     dirty: bool,
     to_peers: VecDeque<ToPeers>,
@@ -112,6 +113,7 @@ impl<S: Service> Replica<S> {
             connected: ReplicaSet::EMPTY,
             empty_batches: 0,
             asked: me,
+            lagging_at: None,
             dirty: true,
             to_peers: VecDeque::new(),
             notices: VecDeque::new(),
@@ -192,13 +194,20 @@ impl<S: Service> Replica<S> {
                 if let Err(fault) = outcome {
                     self.misbehaved(peer, PeerFault::Vouch(fault));
                 }
-                for group in &groups {
-                    self.update_leader_timer(group.client, group.session);
+                if replace {
+                    // Anything may have stopped being admitted (rules A4 and A5).
+                    let keys: Vec<_> = self.admission.sessions().copied().collect();
+                    for key in keys {
+                        self.update_leader_timer(key);
+                    }
+                } else {
+                    for group in &groups {
+                        self.update_leader_timer(group.session_key());
+                    }
                 }
                 if self.admission.has_ignored() {
                     self.set_timer(Timer::AskForVouches, self.parameters.fetch_retry);
                 }
-                self.expect_bodies();
             }
             PeerMessage::ResendVouches => self.send_complete_set(ReplicaSet::one(peer)),
             PeerMessage::FetchBodies(wanted) => self.serve_bodies(peer, &wanted),
@@ -223,7 +232,9 @@ impl<S: Service> Replica<S> {
                 if let Some(decided) = self.consensus.handle_decision(peer, decision) {
                     self.execute(&decided);
                     // More of the same answer may follow; ask again when it is worked off.
-                    self.set_timer(Timer::FetchDecisions, self.parameters.fetch_more);
+                    self.lagging_at = Some(decided.cid);
+                    let at = self.now.instant + self.parameters.fetch_more;
+                    self.timers.set(Timer::FetchDecisions, at);
                 }
             }
             PeerMessage::DecisionsGone { first } => {
@@ -263,25 +274,28 @@ impl<S: Service> Replica<S> {
             }
         }
         while let Some(overdue) = self.leader_timer.fire(now.instant) {
-            match overdue {
-                Overdue::Resend(id) => {
-                    let body = self
-                        .admission
-                        .admitted_next(&id.session_key(), self.executor.sessions())
-                        .and_then(|vouch| self.admission.body(&vouch.id, &vouch.digest))
-                        .map(|body| body.bytes.clone());
-                    let leader = self.consensus.leader();
-                    if let Some(body) = body
-                        && leader != self.me
-                    {
-                        self.send(ReplicaSet::one(leader), PeerMessage::Body(body));
-                    }
-                }
-                Overdue::Suspect(id) => {
-                    let leader = self.consensus.leader();
-                    self.notices.push_back(Notice::LeaderSuspected { leader, request: id });
+            self.handle_overdue(overdue);
+        }
+    }
+
+    fn handle_overdue(&mut self, overdue: Overdue) {
+        let (Overdue::Resend(id) | Overdue::Suspect(id)) = overdue;
+        let key = id.session_key();
+        let leader = self.consensus.leader();
+        match (overdue, self.admission.admitted_next(&key, self.executor.sessions())) {
+            (Overdue::Resend(_), Some(next)) if next.id == id => {
+                if let Some(body) = self.admission.body(&id, &next.digest)
+                    && leader != self.me
+                {
+                    let message = PeerMessage::Body(body.bytes.clone());
+                    self.send(ReplicaSet::one(leader), message);
                 }
             }
+            (Overdue::Suspect(request), Some(next)) if next.id == id => {
+                self.notices.push_back(Notice::LeaderSuspected { leader, request });
+            }
+            // No longer admitted: the timer should not be running (rule A5).
+            _ => self.update_leader_timer(key),
         }
     }
 
@@ -384,231 +398,5 @@ impl<S: Service> Replica<S> {
 
     fn status_message(&self) -> PeerMessage {
         PeerMessage::Status { last_cid: self.consensus.last(), learner: self.learner.is_some() }
-    }
-
-    fn handle_status(&mut self, peer: usize, last_cid: Cid, learner: bool) {
-        self.consensus.handle_progress(peer, last_cid);
-        if let Some(own) = &mut self.learner {
-            own.handle_report(peer, last_cid);
-        }
-        if learner {
-            // Three empty batches take it past its target (rule D3); asking again is bounded by
-            // the interval at which a learner reports.
-            self.empty_batches = self.empty_batches.max(3);
-        }
-    }
-
-    /// Does all that the inputs since the last drain allow.
-    fn settle(&mut self) {
-        if !self.dirty {
-            return;
-        }
-        self.dirty = false;
-        loop {
-            let decided =
-                self.consensus.advance(self.now.unix, &self.admission, self.executor.sessions());
-            self.flush();
-            if let Some(decided) = decided {
-                self.execute(&decided);
-            } else if !self.try_propose() {
-                break;
-            }
-        }
-        self.clients.answer_waiting(&self.executor);
-        while let Some((peer, fault)) = self.consensus.poll_fault() {
-            self.misbehaved(peer, PeerFault::Consensus(fault));
-        }
-        self.send_vouches_to_leader();
-        if self.admission.outbox().has_others() {
-            self.set_timer(Timer::SendVouches, self.parameters.vouch_delay);
-        }
-        self.expect_bodies();
-        if self.consensus.lags() {
-            self.set_timer(Timer::FetchDecisions, self.parameters.fetch_delay);
-        } else {
-            self.timers.clear(Timer::FetchDecisions);
-        }
-        if let Some(wait) = self.consensus.waits_for_clock(self.now.unix) {
-            self.set_timer(Timer::ProposalClock, wait);
-        }
-    }
-
-    /// Hands the consensus' messages on. Vouches go with the WRITEs and ACCEPTs (DESIGN 10).
-    fn flush(&mut self) {
-        let mut voted = false;
-        while let Some((to, message)) = self.consensus.poll_message() {
-            voted |= !matches!(message, PeerMessage::Propose { .. });
-            self.send(to, message);
-        }
-        if voted {
-            self.send_vouches_to_others();
-        }
-    }
-
-    fn execute(&mut self, decided: &Decided) {
-        let Decided { cid, hash, ref batch, ref requests } = *decided;
-        let executed = self.executor.execute(self.view.number, cid, hash, batch.time, requests);
-        let sessions = self.executor.sessions();
-        self.admission.handle_executed(&batch.entries, &executed.evicted, sessions);
-        if batch.entries.len() == MAX_BATCH_REQUESTS {
-            self.leader_timer.restart(self.now.instant);
-        }
-        for entry in &batch.entries {
-            self.update_leader_timer(entry.id.client, entry.id.session);
-        }
-        for key in &executed.evicted {
-            self.update_leader_timer(key.client, key.session);
-        }
-        for &request in &executed.faults {
-            self.notices.push_back(Notice::ServiceFaulted { request, cid });
-        }
-        self.clients.handle_executed(&executed, &self.executor);
-        self.notices.push_back(Notice::Decided { cid, hash, entries: batch.entries.clone() });
-        self.try_vote_again();
-    }
-
-    /// A learner becomes a voter once no vote it may have forgotten can matter (rule D3).
-    fn try_vote_again(&mut self) {
-        let (last, quorum) = (self.consensus.last(), self.view.quorums().quorum());
-        if self.learner.as_ref().is_some_and(|learner| learner.may_vote(last, quorum)) {
-            self.learner = None;
-            self.consensus.begin_voting();
-            self.admission.begin_vouching(self.executor.sessions());
-            self.notices.push_back(Notice::Voting { last_cid: last });
-            self.send(self.others(), self.status_message());
-        }
-    }
-
-    /// Proposes what is admitted, or an empty batch where agreed time must move (rule A8) or a
-    /// learner waits (rule D3).
-    fn try_propose(&mut self) -> bool {
-        if !self.consensus.may_propose() {
-            return false;
-        }
-        let entries = self.admission.next_batch(self.executor.sessions());
-        if entries.is_empty() && !self.wants_empty_batch() {
-            return false;
-        }
-        if entries.is_empty() {
-            self.empty_batches = self.empty_batches.saturating_sub(1);
-        }
-        self.consensus.propose(self.now.unix, entries);
-        true
-    }
-
-    fn wants_empty_batch(&mut self) -> bool {
-        if self.empty_batches > 0 {
-            return true;
-        }
-        let Some(oldest) = self.admission.oldest_birth() else { return false };
-        let idle = self.parameters.execution.session_idle;
-        let expires = oldest + idle;
-        if self.now.unix >= expires {
-            return self.executor.time() < expires;
-        }
-        let wait = std::time::Duration::from_micros(expires.0 - self.now.unix.0);
-        self.set_timer(Timer::StaleSessions, wait);
-        false
-    }
-
-    fn update_leader_timer(&mut self, client: ClientId, session: crate::membership::SessionId) {
-        let key = crate::wire::SessionKey { client, session };
-        let next = self.admission.admitted_next(&key, self.executor.sessions());
-        self.leader_timer.set(self.now.instant, key, next.map(|vouch| vouch.id));
-    }
-
-    fn send_vouches_to_leader(&mut self) {
-        let leader = self.consensus.leader();
-        for groups in self.admission.outbox().take_leader() {
-            for group in &groups {
-                self.update_leader_timer(group.client, group.session);
-            }
-            if leader != self.me {
-                let message = PeerMessage::Vouches { replace: false, groups };
-                self.send(ReplicaSet::one(leader), message);
-            }
-        }
-    }
-
-    fn send_vouches_to_others(&mut self) {
-        self.timers.clear(Timer::SendVouches);
-        let to = self.others().without(self.consensus.leader());
-        for groups in self.admission.outbox().take_others() {
-            self.send(to, PeerMessage::Vouches { replace: false, groups });
-        }
-    }
-
-    fn send_complete_set(&mut self, to: ReplicaSet) {
-        let frames = self.admission.complete_set();
-        if frames.is_empty() {
-            self.send(to, PeerMessage::Vouches { replace: true, groups: Vec::new() });
-        }
-        for (index, groups) in frames.into_iter().enumerate() {
-            self.send(to, PeerMessage::Vouches { replace: index == 0, groups });
-        }
-    }
-
-    /// The client's own copy usually comes a moment later: wait for it before asking a peer.
-    fn expect_bodies(&mut self) {
-        if self.admission.wanted().next().is_some() {
-            self.set_timer(Timer::FetchBodies, self.parameters.fetch_delay);
-        }
-    }
-
-    fn fetch_bodies(&mut self) {
-        let mut wanted: Vec<Vec<Vouch>> = vec![Vec::new(); self.view.n()];
-        for (vouch, vouchers) in self.admission.wanted() {
-            // Any voucher may be a liar or out of reach: ask all of them.
-            for peer in vouchers.without(self.me).iter() {
-                wanted[peer].push(vouch);
-            }
-        }
-        let mut any = false;
-        for (peer, mut wanted) in wanted.into_iter().enumerate() {
-            wanted.truncate(MAX_FETCH);
-            if !wanted.is_empty() {
-                any = true;
-                self.send(ReplicaSet::one(peer), PeerMessage::FetchBodies(wanted));
-            }
-        }
-        if any {
-            self.set_timer(Timer::FetchBodies, self.parameters.fetch_retry);
-        }
-    }
-
-    fn serve_bodies(&mut self, peer: usize, wanted: &[Vouch]) {
-        let bodies: Vec<_> = wanted
-            .iter()
-            .filter_map(|vouch| self.admission.body(&vouch.id, &vouch.digest))
-            .map(|body| body.bytes.clone())
-            .collect();
-        for body in bodies {
-            self.send(ReplicaSet::one(peer), PeerMessage::Body(body));
-        }
-    }
-
-    /// Asks one of the members that are ahead for decisions, another one each time, until this
-    /// replica has caught up (rule N5).
-    fn fetch_decisions(&mut self) {
-        if !self.consensus.lags() {
-            return;
-        }
-        let ahead = self.consensus.ahead();
-        let candidates = if ahead.is_empty() { self.others() } else { ahead };
-        let next = (1..=self.view.n())
-            .map(|step| (self.asked + step) % self.view.n())
-            .find(|&peer| candidates.contains(peer) && self.connected.contains(peer));
-        if let Some(peer) = next {
-            self.asked = peer;
-            let from = self.consensus.last().next();
-            self.send(ReplicaSet::one(peer), PeerMessage::FetchDecisions { from });
-        }
-        self.set_timer(Timer::FetchDecisions, self.parameters.fetch_retry);
-    }
-
-    /// The time by this replica's own clock at the last input.
-    #[must_use]
-    pub const fn wall(&self) -> UnixMicros {
-        self.now.unix
     }
 }

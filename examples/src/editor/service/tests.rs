@@ -84,6 +84,9 @@ fn edits_are_rebased_published_and_read() {
     let text = r#"{"ok":{"version":4,"text":"Jllo! 😀"}}"#;
     assert_eq!(ask(&editor, read), (text.into(), Some(Cid(4))));
     assert_eq!(run(&mut editor, 5, read), Ran { result: text.into(), events: vec![] });
+    // Spans are accepted in normal form: none that do nothing, neighbouring deletions as one.
+    let spans = [span(0, 0, ""), span(0, 1, ""), span(1, 2, ""), span(4, 4, "")].join(",");
+    assert_eq!(run(&mut editor.clone(), 5, &edit(4, &spans)), accepted(5, "t4", &span(0, 2, "")));
     // Another document changes nothing here.
     run(&mut editor, 6, &edit_of("other", 0, &span(0, 0, "x")));
     assert_eq!(ask(&editor, read), (text.into(), Some(Cid(4))));

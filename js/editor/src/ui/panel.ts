@@ -241,7 +241,8 @@ export class Panel {
   }
 
   #drawFacts({ viewId, needed, n, f }: Status): void {
-    setText(this.#facts, `View${NBSP}${viewId}, quorum ${needed}${NBSP}of${NBSP}${n}`);
+    const quorum = needed > 0 ? `, quorum ${needed}${NBSP}of${NBSP}${n}` : '';
+    setText(this.#facts, `View${NBSP}${viewId}${quorum}`);
     setText(this.#promise, promise(n, f));
   }
 

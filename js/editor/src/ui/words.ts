@@ -87,6 +87,8 @@ export function failure(error: unknown): string {
       return `The page was given a list of replicas that is not valid: ${error.message}. Tell whoever runs the service.`;
     case 'AUTH':
       return `The replicas do not accept this page: ${error.message}`;
+    case 'WASM_CRASH':
+      return `The WebAssembly part of this page crashed. ${reload}`;
     default:
       return `The page stopped: ${error.message}. ${reload}`;
   }

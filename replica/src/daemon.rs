@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::sync::watch;
@@ -66,6 +67,7 @@ impl Daemon {
             Shared::new(Arc::clone(&config.view), config.me, config.service.clone(), misbehaviour);
         let inbox = CoreInbox::new(peer_listener).context("cannot set up the event loop")?;
         let core = inbox.sender();
+        let handshake_timeout = Duration::from_secs(config.limits.handshake_seconds);
         let setup = CoreSetup {
             view: Arc::clone(&config.view),
             me: config.me,
@@ -74,6 +76,7 @@ impl Daemon {
             start,
             parameters: Parameters::default(),
             misbehaviour,
+            handshake_timeout,
             inbox,
             shared: Arc::clone(&shared),
         };
@@ -83,6 +86,7 @@ impl Daemon {
             view: Arc::clone(&config.view),
             shared: Arc::clone(&shared),
             core: core.clone(),
+            header_timeout: handshake_timeout,
             static_dir: config.static_dir.clone(),
             admission: Admission::new(config.limits.max_links, config.limits.max_links_per_address),
         };

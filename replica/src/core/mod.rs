@@ -92,6 +92,7 @@ pub(crate) struct CoreSetup {
     pub(crate) start: Start,
     pub(crate) parameters: Parameters,
     pub(crate) misbehaviour: Option<Misbehaviour>,
+    pub(crate) handshake_timeout: Duration,
     pub(crate) inbox: CoreInbox,
     pub(crate) shared: Arc<Shared>,
 }
@@ -160,7 +161,7 @@ pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()
         poll,
         receiver,
         peers: Peers::new(Arc::clone(&setup.view), setup.me, tls, peer_listener, sender),
-        clients: Clients::new(Arc::clone(&setup.view), setup.keypair),
+        clients: Clients::new(Arc::clone(&setup.view), setup.keypair, setup.handshake_timeout),
         tokens: Tokens(PEER_LISTENER),
         distortion: Distortion::new(setup.misbehaviour),
         shared: setup.shared,

@@ -1,0 +1,5 @@
+//! Being written.
+
+/// The client without its bytes.
+#[derive(Debug)]
+pub struct ServiceProxy {}

@@ -68,7 +68,7 @@ impl Op {
     /// Never: the type holds nothing that cannot be encoded.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        postcard::to_stdvec(self).expect("operations encode without error").into()
+        postcard::to_allocvec(self).expect("operations encode without error").into()
     }
 
     /// The operation in a payload, where it is one.
@@ -99,7 +99,7 @@ impl Query {
     /// Never.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        postcard::to_stdvec(self).expect("queries encode without error").into()
+        postcard::to_allocvec(self).expect("queries encode without error").into()
     }
 
     /// The query in a payload, where it is one.
@@ -171,7 +171,7 @@ impl Cell {
 }
 
 fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    postcard::to_stdvec(value).expect("plain data encodes without error")
+    postcard::to_allocvec(value).expect("plain data encodes without error")
 }
 
 /// A defect to be built into one replica's copy of the service, to see that it is found.

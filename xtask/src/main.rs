@@ -1,2 +1,73 @@
-//! Build tasks.
-fn main() {}
+//! The project's own commands. `cargo xtask --help` lists them; CONTRIBUTING.md says when to use which.
+#![allow(clippy::print_stdout, reason = "a command-line program reports on standard output")]
+
+mod builds;
+mod cluster;
+mod demo;
+mod lint;
+mod process;
+mod screenshots;
+mod sim;
+mod size;
+mod steps;
+mod test;
+mod tools;
+mod ui;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Builds, demonstrates and tests WebBFT",
+    after_help = "Start with `cargo xtask demo`, then open the page that it prints in two windows.\n\
+                  Each command fetches the tools it needs into target/tools; `cargo xtask <command> --help` \
+                  shows examples."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start four local replicas, one of them lying, and serve the shared editor
+    Demo(demo::Args),
+    /// Build the daemon, the browser client and the editor page
+    Build(builds::Args),
+    /// Run every check and test, including the set-up
+    Test(test::Args),
+    /// Check formatting, lints and types of the Rust and the TypeScript, and the dependencies' licences
+    Lint(lint::Args),
+    /// Run the simulator over a range of seeds
+    Sim(sim::Args),
+    /// Take the screenshots of the README from a running demo
+    Screenshots(screenshots::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = process::catch_interrupts().and_then(|()| match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Build(args) => builds::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Lint(args) => lint::run(&args),
+        Command::Sim(args) => sim::run(&args),
+        Command::Screenshots(args) => screenshots::run(&args),
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<process::Interrupted>() => {
+            eprintln!("Interrupted.");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("{} {error:#}", console::style("error:").red().bold());
+            ExitCode::FAILURE
+        }
+    }
+}

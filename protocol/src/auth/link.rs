@@ -57,8 +57,7 @@ impl Direction {
     fn seal<H: Serialize>(&mut self, frame: &Frame<H>) -> Vec<u8> {
         let header = encode(&frame.header);
         let len = u16::try_from(header.len()).expect("a header is far below 64 KiB").to_le_bytes();
-        let mut out =
-            Vec::with_capacity(2 + header.len() + frame.body.len() + self.key.tag_len());
+        let mut out = Vec::with_capacity(2 + header.len() + frame.body.len() + self.key.tag_len());
         out.extend_from_slice(&len);
         out.extend_from_slice(&header);
         out.extend_from_slice(&frame.body);
@@ -75,8 +74,7 @@ impl Direction {
             let (len, limit) = (bytes.len(), MAX_CLIENT_FRAME);
             return Err(DecodeError::TooLong { len, limit }.into());
         }
-        let body_end =
-            bytes.len().checked_sub(self.key.tag_len()).ok_or(DecodeError::Malformed)?;
+        let body_end = bytes.len().checked_sub(self.key.tag_len()).ok_or(DecodeError::Malformed)?;
         let len = bytes.first_chunk::<2>().ok_or(DecodeError::Malformed)?;
         let header_end = 2 + usize::from(u16::from_le_bytes(*len));
         if header_end > body_end {
@@ -297,8 +295,7 @@ impl ServerHandshake<'_> {
         let mut message = vec![0; welcome.len() + 128];
         let len = noise.write_message(&welcome, &mut message).map_err(|_| LinkError::Key)?;
         message.truncate(len);
-        let (from_client, to_client) =
-            directions(self.view.mac, noise, self.keypair.public());
+        let (from_client, to_client) = directions(self.view.mac, noise, self.keypair.public());
         Ok(Accepted {
             link: ReplicaLink { client: ClientId::of_key(&client), to_client, from_client },
             reply: encode(&ServerHello::Accepted { noise: message.into() }),

@@ -1,1 +1,20 @@
-//! Being written.
+//! The order of requests: admission (rules A), then one consensus instance after another
+//! (rules N).
+
+mod admission;
+mod batch;
+mod consensus;
+mod decisions;
+mod instance;
+mod leader_timer;
+mod learner;
+mod pending;
+mod vouching;
+
+pub use admission::{Admission, AdmissionConfig, VouchFault};
+pub use batch::BatchError;
+pub use consensus::{Consensus, ConsensusConfig, Decided, ProposalFault, Vote};
+pub use decisions::Decisions;
+pub use leader_timer::{LeaderTimer, Overdue};
+pub use learner::Learner;
+pub use pending::Body;

@@ -1,1 +1,614 @@
-//! Being written.
+//! The replica: admission, consensus and execution as one state machine.
+//!
+//! A driver feeds bytes that `auth` has verified, drains what the replica wants sent, and calls
+//! back at `next_deadline`. One *turn* is: feed everything that is ready, then drain. Proposing,
+//! voting, executing and the sending of vouches happen when a turn is drained, so that a batch is
+//! whatever was admitted when the slot became free.
+
+mod clients;
+mod output;
+mod parameters;
+mod queries;
+mod timers;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::auth::{FromPeer, SigningKey, Verified};
+use crate::execution::{Executor, Service};
+use crate::membership::{Cid, ClientId, ReplicaSet, View};
+use crate::ordering::{
+    Admission, Consensus, ConsensusConfig, Decided, LeaderTimer, Learner, Overdue, Vote,
+};
+use crate::time::{Instant, Now, UnixMicros};
+use crate::wire::limits::{MAX_BATCH_REQUESTS, MAX_FETCH};
+use crate::wire::{ClientFrame, PeerMessage, Vouch, Welcome};
+
+use clients::Clients;
+use timers::{Timer, Timers};
+
+pub use clients::{ClientFault, LinkId};
+pub use output::{Notice, PeerFault, ReplicaStatus, ToClient, ToPeers};
+pub use parameters::Parameters;
+
+/// What a replica is started with.
+#[derive(Debug, Clone)]
+pub struct ReplicaConfig {
+    /// The view it belongs to, validated.
+    pub view: Arc<View>,
+    /// Its position in the view.
+    pub me: usize,
+    /// Its signing key; the public half stands in the view.
+    pub signing_key: SigningKey,
+    /// With or without memory of what it did before.
+    pub start: Start,
+    /// Time-outs and limits.
+    pub parameters: Parameters,
+}
+
+/// What a replica remembers when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It has never run before: there is nothing to remember.
+    Genesis,
+    /// It has run before and remembers nothing: it follows without voting until it is safe
+    /// (rule D3).
+    Learner,
+}
+
+/// A replica of a service.
+#[derive(Debug)]
+pub struct Replica<S> {
+    view: Arc<View>,
+    me: usize,
+    parameters: Parameters,
+    now: Now,
+    admission: Admission,
+    consensus: Consensus,
+    executor: Executor<S>,
+    clients: Clients,
+    leader_timer: LeaderTimer,
+    timers: Timers,
+    /// `Some` while this replica follows without voting.
+    learner: Option<Learner>,
+    /// Members with a stream.
+    connected: ReplicaSet,
+    /// Empty batches that learners have asked for (rule D3).
+    empty_batches: u32,
+    /// Rotates over the peers that are asked for decisions.
+    asked: usize,
+    /// Since the last drain something may have changed.
+    dirty: bool,
+    to_peers: VecDeque<ToPeers>,
+    notices: VecDeque<Notice>,
+}
+
+impl<S: Service> Replica<S> {
+    /// A replica before the first instance, with no links.
+    ///
+    /// # Panics
+    /// Where `config.me` is not a position in the view: the caller is to blame.
+    #[must_use]
+    pub fn new(config: ReplicaConfig, service: S, now: Now) -> Self {
+        let ReplicaConfig { view, me, signing_key, start, parameters } = config;
+        assert!(me < view.n(), "a replica is a member of its view");
+        let voting = start == Start::Genesis;
+        let executor = Executor::new(service, parameters.execution.clone());
+        let max_drift = parameters.admission.max_drift;
+        let consensus = Consensus::new(
+            ConsensusConfig { view: Arc::clone(&view), me, signing_key, max_drift },
+            executor.time(),
+            voting,
+        );
+        let quorums = view.quorums();
+        let mut replica = Self {
+            admission: Admission::new(me, quorums, voting, parameters.admission.clone()),
+            consensus,
+            executor,
+            clients: Clients::new(Arc::clone(&view), me),
+            leader_timer: LeaderTimer::new(parameters.request_timeout),
+            timers: Timers::default(),
+            learner: (!voting).then(Learner::default),
+            connected: ReplicaSet::EMPTY,
+            empty_batches: 0,
+            asked: me,
+            dirty: true,
+            to_peers: VecDeque::new(),
+            notices: VecDeque::new(),
+            view,
+            me,
+            parameters,
+            now,
+        };
+        if !voting {
+            replica.notices.push_back(Notice::Learning);
+            replica.set_timer(Timer::LearnerStatus, replica.parameters.learner_interval);
+        }
+        replica
+    }
+
+    // Inputs: clients.
+
+    /// A client's link is established.
+    pub fn handle_client_connected(&mut self, now: Now, link: LinkId, client: ClientId) {
+        self.begin(now);
+        self.clients.connect(link, client);
+    }
+
+    /// A frame arrived on a client's link.
+    ///
+    /// # Errors
+    /// Where no correct client sends such a frame. Close the link.
+    pub fn handle_client_frame(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        frame: Verified<ClientFrame>,
+    ) -> Result<(), ClientFault> {
+        self.begin(now);
+        self.clients.handle_frame::<S>(
+            link,
+            frame.into_inner(),
+            now.unix,
+            &mut self.admission,
+            &self.executor,
+            self.consensus.leader(),
+        )
+    }
+
+    /// A client's link is gone.
+    pub fn handle_client_disconnected(&mut self, now: Now, link: LinkId) {
+        self.begin(now);
+        self.clients.disconnect(link);
+    }
+
+    // Inputs: peers.
+
+    /// A new stream to the member at position `peer` is up; what was sent before may be lost.
+    pub fn handle_peer_connected(&mut self, now: Now, peer: usize) {
+        self.begin(now);
+        // What is still queued for everybody is part of what follows, or older.
+        self.flush();
+        self.connected.insert(peer);
+        let to = ReplicaSet::one(peer);
+        self.send(to, self.status_message());
+        self.send_complete_set(to);
+        for message in self.consensus.resend() {
+            self.send(to, message);
+        }
+    }
+
+    /// A message arrived from a peer.
+    pub fn handle_peer_message(&mut self, now: Now, message: Verified<FromPeer>) {
+        self.begin(now);
+        let FromPeer { peer, message } = message.into_inner();
+        match message {
+            PeerMessage::Status { last_cid, learner } => {
+                self.handle_status(peer, last_cid, learner);
+            }
+            PeerMessage::Vouches { replace, groups } => {
+                let sessions = self.executor.sessions();
+                let outcome = self.admission.handle_vouches(peer, replace, &groups, sessions);
+                if let Err(fault) = outcome {
+                    self.misbehaved(peer, PeerFault::Vouch(fault));
+                }
+                for group in &groups {
+                    self.update_leader_timer(group.client, group.session);
+                }
+                if self.admission.has_ignored() {
+                    self.set_timer(Timer::AskForVouches, self.parameters.fetch_retry);
+                }
+                self.expect_bodies();
+            }
+            PeerMessage::ResendVouches => self.send_complete_set(ReplicaSet::one(peer)),
+            PeerMessage::FetchBodies(wanted) => self.serve_bodies(peer, &wanted),
+            PeerMessage::Body(bytes) => {
+                self.admission.handle_body(&bytes, self.executor.sessions());
+            }
+            PeerMessage::Propose { cid, epoch, batch } => {
+                self.consensus.handle_propose(peer, cid, epoch, batch);
+            }
+            PeerMessage::Write { cid, epoch, hash } => {
+                self.consensus.handle_vote(peer, cid, epoch, hash, Vote::Write);
+            }
+            PeerMessage::Accept { cid, epoch, hash, signature } => {
+                self.consensus.handle_vote(peer, cid, epoch, hash, Vote::Accept(signature));
+            }
+            PeerMessage::FetchDecisions { from } => {
+                for message in self.consensus.serve(from) {
+                    self.send(ReplicaSet::one(peer), message);
+                }
+            }
+            PeerMessage::Decided(decision) => {
+                if let Some(decided) = self.consensus.handle_decision(peer, decision) {
+                    self.execute(&decided);
+                    // More of the same answer may follow; ask again when it is worked off.
+                    self.set_timer(Timer::FetchDecisions, self.parameters.fetch_more);
+                }
+            }
+            PeerMessage::DecisionsGone { first } => {
+                if first > self.consensus.last().next() {
+                    self.notices.push_back(Notice::FellBehind { peer, first });
+                }
+            }
+        }
+    }
+
+    /// The stream to a member is gone.
+    pub fn handle_peer_disconnected(&mut self, now: Now, peer: usize) {
+        self.begin(now);
+        self.connected.remove(peer);
+    }
+
+    /// Time has passed. Call when `now` is at or after [`Replica::next_deadline`].
+    pub fn handle_deadline(&mut self, now: Now) {
+        self.begin(now);
+        while let Some(timer) = self.timers.fire(now.instant) {
+            match timer {
+                Timer::SendVouches => self.send_vouches_to_others(),
+                Timer::FetchBodies => self.fetch_bodies(),
+                Timer::FetchDecisions => self.fetch_decisions(),
+                Timer::AskForVouches => {
+                    let peers = self.admission.take_ignored();
+                    self.send(peers, PeerMessage::ResendVouches);
+                }
+                Timer::LearnerStatus => {
+                    if self.learner.is_some() {
+                        self.send(self.others(), self.status_message());
+                        self.set_timer(Timer::LearnerStatus, self.parameters.learner_interval);
+                    }
+                }
+                // Both only wake the replica: draining does the rest.
+                Timer::ProposalClock | Timer::StaleSessions => {}
+            }
+        }
+        while let Some(overdue) = self.leader_timer.fire(now.instant) {
+            match overdue {
+                Overdue::Resend(id) => {
+                    let body = self
+                        .admission
+                        .admitted_next(&id.session_key(), self.executor.sessions())
+                        .and_then(|vouch| self.admission.body(&vouch.id, &vouch.digest))
+                        .map(|body| body.bytes.clone());
+                    let leader = self.consensus.leader();
+                    if let Some(body) = body
+                        && leader != self.me
+                    {
+                        self.send(ReplicaSet::one(leader), PeerMessage::Body(body));
+                    }
+                }
+                Overdue::Suspect(id) => {
+                    let leader = self.consensus.leader();
+                    self.notices.push_back(Notice::LeaderSuspected { leader, request: id });
+                }
+            }
+        }
+    }
+
+    // Outputs.
+
+    /// When to call [`Replica::handle_deadline`]. Ask after draining.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next_deadline().into_iter().chain(self.leader_timer.next_deadline()).min()
+    }
+
+    /// A message to other members. Members without a stream get it another way: the replica
+    /// repeats what matters when a stream comes up.
+    pub fn poll_peer(&mut self) -> Option<ToPeers> {
+        self.settle();
+        self.to_peers.pop_front()
+    }
+
+    /// A frame for a client.
+    pub fn poll_client(&mut self) -> Option<ToClient> {
+        self.settle();
+        self.clients.poll()
+    }
+
+    /// Something worth knowing: for logs, metrics and tests.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.settle();
+        self.notices.pop_front()
+    }
+
+    // Looking.
+
+    /// What a client learns when its link is accepted.
+    #[must_use]
+    pub const fn welcome(&self) -> Welcome {
+        Welcome { last_cid: self.executor.last_cid(), time: self.executor.time() }
+    }
+
+    /// Does this link have room for more? While it has not, stop reading from it: a flooding
+    /// client is slowed, not buffered.
+    #[must_use]
+    pub fn accepts_more(&self, link: LinkId) -> bool {
+        self.clients.accepts_more(link)
+    }
+
+    /// Where this replica stands.
+    #[must_use]
+    pub fn status(&self) -> ReplicaStatus {
+        ReplicaStatus {
+            last_cid: self.executor.last_cid(),
+            time: self.executor.time(),
+            regency: self.consensus.regency(),
+            leader: self.view.members[self.consensus.leader()].id,
+            learner: self.learner.is_some(),
+            connected: self.connected,
+            sessions: self.executor.sessions().len(),
+            pending: self.admission.sessions().count(),
+            links: self.clients.len(),
+        }
+    }
+
+    /// The service in its current state.
+    #[must_use]
+    pub const fn service(&self) -> &S {
+        self.executor.service()
+    }
+
+    /// All replicated state.
+    #[must_use]
+    pub const fn executor(&self) -> &Executor<S> {
+        &self.executor
+    }
+
+    // The inside.
+
+    fn begin(&mut self, now: Now) {
+        // The monotonic clock of a driver may not run backwards; the wall clock may.
+        self.now.instant = self.now.instant.max(now.instant);
+        self.now.unix = now.unix;
+        self.dirty = true;
+    }
+
+    fn others(&self) -> ReplicaSet {
+        self.view.everyone().without(self.me)
+    }
+
+    fn send(&mut self, to: ReplicaSet, message: PeerMessage) {
+        if !to.is_empty() {
+            self.to_peers.push_back(ToPeers { to, message });
+        }
+    }
+
+    fn set_timer(&mut self, timer: Timer, after: std::time::Duration) {
+        self.timers.set_earliest(timer, self.now.instant + after);
+    }
+
+    fn misbehaved(&mut self, peer: usize, fault: PeerFault) {
+        self.notices.push_back(Notice::PeerMisbehaved { peer, fault });
+    }
+
+    fn status_message(&self) -> PeerMessage {
+        PeerMessage::Status { last_cid: self.consensus.last(), learner: self.learner.is_some() }
+    }
+
+    fn handle_status(&mut self, peer: usize, last_cid: Cid, learner: bool) {
+        self.consensus.handle_progress(peer, last_cid);
+        if let Some(own) = &mut self.learner {
+            own.handle_report(peer, last_cid);
+        }
+        if learner {
+            // Three empty batches take it past its target (rule D3); asking again is bounded by
+            // the interval at which a learner reports.
+            self.empty_batches = self.empty_batches.max(3);
+        }
+    }
+
+    /// Does all that the inputs since the last drain allow.
+    fn settle(&mut self) {
+        if !self.dirty {
+            return;
+        }
+        self.dirty = false;
+        loop {
+            let decided =
+                self.consensus.advance(self.now.unix, &self.admission, self.executor.sessions());
+            self.flush();
+            if let Some(decided) = decided {
+                self.execute(&decided);
+            } else if !self.try_propose() {
+                break;
+            }
+        }
+        self.clients.answer_waiting(&self.executor);
+        while let Some((peer, fault)) = self.consensus.poll_fault() {
+            self.misbehaved(peer, PeerFault::Consensus(fault));
+        }
+        self.send_vouches_to_leader();
+        if self.admission.outbox().has_others() {
+            self.set_timer(Timer::SendVouches, self.parameters.vouch_delay);
+        }
+        self.expect_bodies();
+        if self.consensus.lags() {
+            self.set_timer(Timer::FetchDecisions, self.parameters.fetch_delay);
+        } else {
+            self.timers.clear(Timer::FetchDecisions);
+        }
+        if let Some(wait) = self.consensus.waits_for_clock(self.now.unix) {
+            self.set_timer(Timer::ProposalClock, wait);
+        }
+    }
+
+    /// Hands the consensus' messages on. Vouches go with the WRITEs and ACCEPTs (DESIGN 10).
+    fn flush(&mut self) {
+        let mut voted = false;
+        while let Some((to, message)) = self.consensus.poll_message() {
+            voted |= !matches!(message, PeerMessage::Propose { .. });
+            self.send(to, message);
+        }
+        if voted {
+            self.send_vouches_to_others();
+        }
+    }
+
+    fn execute(&mut self, decided: &Decided) {
+        let Decided { cid, hash, ref batch, ref requests } = *decided;
+        let executed = self.executor.execute(self.view.number, cid, hash, batch.time, requests);
+        let sessions = self.executor.sessions();
+        self.admission.handle_executed(&batch.entries, &executed.evicted, sessions);
+        if batch.entries.len() == MAX_BATCH_REQUESTS {
+            self.leader_timer.restart(self.now.instant);
+        }
+        for entry in &batch.entries {
+            self.update_leader_timer(entry.id.client, entry.id.session);
+        }
+        for key in &executed.evicted {
+            self.update_leader_timer(key.client, key.session);
+        }
+        for &request in &executed.faults {
+            self.notices.push_back(Notice::ServiceFaulted { request, cid });
+        }
+        self.clients.handle_executed(&executed, &self.executor);
+        self.notices.push_back(Notice::Decided { cid, hash, entries: batch.entries.clone() });
+        self.try_vote_again();
+    }
+
+    /// A learner becomes a voter once no vote it may have forgotten can matter (rule D3).
+    fn try_vote_again(&mut self) {
+        let (last, quorum) = (self.consensus.last(), self.view.quorums().quorum());
+        if self.learner.as_ref().is_some_and(|learner| learner.may_vote(last, quorum)) {
+            self.learner = None;
+            self.consensus.begin_voting();
+            self.admission.begin_vouching(self.executor.sessions());
+            self.notices.push_back(Notice::Voting { last_cid: last });
+            self.send(self.others(), self.status_message());
+        }
+    }
+
+    /// Proposes what is admitted, or an empty batch where agreed time must move (rule A8) or a
+    /// learner waits (rule D3).
+    fn try_propose(&mut self) -> bool {
+        if !self.consensus.may_propose() {
+            return false;
+        }
+        let entries = self.admission.next_batch(self.executor.sessions());
+        if entries.is_empty() && !self.wants_empty_batch() {
+            return false;
+        }
+        if entries.is_empty() {
+            self.empty_batches = self.empty_batches.saturating_sub(1);
+        }
+        self.consensus.propose(self.now.unix, entries);
+        true
+    }
+
+    fn wants_empty_batch(&mut self) -> bool {
+        if self.empty_batches > 0 {
+            return true;
+        }
+        let Some(oldest) = self.admission.oldest_birth() else { return false };
+        let idle = self.parameters.execution.session_idle;
+        let expires = oldest + idle;
+        if self.now.unix >= expires {
+            return self.executor.time() < expires;
+        }
+        let wait = std::time::Duration::from_micros(expires.0 - self.now.unix.0);
+        self.set_timer(Timer::StaleSessions, wait);
+        false
+    }
+
+    fn update_leader_timer(&mut self, client: ClientId, session: crate::membership::SessionId) {
+        let key = crate::wire::SessionKey { client, session };
+        let next = self.admission.admitted_next(&key, self.executor.sessions());
+        self.leader_timer.set(self.now.instant, key, next.map(|vouch| vouch.id));
+    }
+
+    fn send_vouches_to_leader(&mut self) {
+        let leader = self.consensus.leader();
+        for groups in self.admission.outbox().take_leader() {
+            for group in &groups {
+                self.update_leader_timer(group.client, group.session);
+            }
+            if leader != self.me {
+                let message = PeerMessage::Vouches { replace: false, groups };
+                self.send(ReplicaSet::one(leader), message);
+            }
+        }
+    }
+
+    fn send_vouches_to_others(&mut self) {
+        self.timers.clear(Timer::SendVouches);
+        let to = self.others().without(self.consensus.leader());
+        for groups in self.admission.outbox().take_others() {
+            self.send(to, PeerMessage::Vouches { replace: false, groups });
+        }
+    }
+
+    fn send_complete_set(&mut self, to: ReplicaSet) {
+        let frames = self.admission.complete_set();
+        if frames.is_empty() {
+            self.send(to, PeerMessage::Vouches { replace: true, groups: Vec::new() });
+        }
+        for (index, groups) in frames.into_iter().enumerate() {
+            self.send(to, PeerMessage::Vouches { replace: index == 0, groups });
+        }
+    }
+
+    /// The client's own copy usually comes a moment later: wait for it before asking a peer.
+    fn expect_bodies(&mut self) {
+        if self.admission.wanted().next().is_some() {
+            self.set_timer(Timer::FetchBodies, self.parameters.fetch_delay);
+        }
+    }
+
+    fn fetch_bodies(&mut self) {
+        let mut wanted: Vec<Vec<Vouch>> = vec![Vec::new(); self.view.n()];
+        for (vouch, vouchers) in self.admission.wanted() {
+            // Any voucher may be a liar or out of reach: ask all of them.
+            for peer in vouchers.without(self.me).iter() {
+                wanted[peer].push(vouch);
+            }
+        }
+        let mut any = false;
+        for (peer, mut wanted) in wanted.into_iter().enumerate() {
+            wanted.truncate(MAX_FETCH);
+            if !wanted.is_empty() {
+                any = true;
+                self.send(ReplicaSet::one(peer), PeerMessage::FetchBodies(wanted));
+            }
+        }
+        if any {
+            self.set_timer(Timer::FetchBodies, self.parameters.fetch_retry);
+        }
+    }
+
+    fn serve_bodies(&mut self, peer: usize, wanted: &[Vouch]) {
+        let bodies: Vec<_> = wanted
+            .iter()
+            .filter_map(|vouch| self.admission.body(&vouch.id, &vouch.digest))
+            .map(|body| body.bytes.clone())
+            .collect();
+        for body in bodies {
+            self.send(ReplicaSet::one(peer), PeerMessage::Body(body));
+        }
+    }
+
+    /// Asks one of the members that are ahead for decisions, another one each time, until this
+    /// replica has caught up (rule N5).
+    fn fetch_decisions(&mut self) {
+        if !self.consensus.lags() {
+            return;
+        }
+        let ahead = self.consensus.ahead();
+        let candidates = if ahead.is_empty() { self.others() } else { ahead };
+        let next = (1..=self.view.n())
+            .map(|step| (self.asked + step) % self.view.n())
+            .find(|&peer| candidates.contains(peer) && self.connected.contains(peer));
+        if let Some(peer) = next {
+            self.asked = peer;
+            let from = self.consensus.last().next();
+            self.send(ReplicaSet::one(peer), PeerMessage::FetchDecisions { from });
+        }
+        self.set_timer(Timer::FetchDecisions, self.parameters.fetch_retry);
+    }
+
+    /// The time by this replica's own clock at the last input.
+    #[must_use]
+    pub const fn wall(&self) -> UnixMicros {
+        self.now.unix
+    }
+}

@@ -19,4 +19,4 @@ pub use hello::{ClientHello, HelloRefusal, PROTOCOL_VERSION, ServerHello, Welcom
 pub use peer::{
     Batch, BatchEntry, Certificate, Decision, PeerEnvelope, PeerMessage, Vouch, VouchGroup,
 };
-pub use request::{Operation, Request, RequestId, Topic, TopicError};
+pub use request::{Operation, Request, RequestId, SessionKey, Topic, TopicError};

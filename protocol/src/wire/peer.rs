@@ -4,9 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, decode, encode};
-use super::limits::{
-    MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PEER_FRAME, MAX_VOUCHES,
-};
+use super::limits::{MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PEER_FRAME, MAX_VOUCHES};
 use super::request::RequestId;
 use crate::membership::{
     Cid, ClientId, Digest, Epoch, ReplicaId, ReplicaSet, ServiceId, SessionId, ViewNumber,
@@ -29,6 +27,10 @@ pub struct VouchGroup {
     pub client: ClientId,
     /// The session.
     pub session: SessionId,
+    /// Where the entries begin with number 1, the session's birth time as the sender read it in
+    /// that request; else 0. Lets the receiver drop what the horizon has passed without holding
+    /// the body (rule A8).
+    pub born: UnixMicros,
     /// Numbers and digests.
     pub entries: Vec<(u64, Digest)>,
 }
@@ -36,16 +38,20 @@ pub struct VouchGroup {
 impl VouchGroup {
     /// Gathers vouches, keeping their order, into one group per run of the same session.
     #[must_use]
-    pub fn gather(vouches: impl IntoIterator<Item = Vouch>) -> Vec<Self> {
+    pub fn gather(vouches: impl IntoIterator<Item = (Vouch, UnixMicros)>) -> Vec<Self> {
         let mut groups: Vec<Self> = Vec::new();
-        for Vouch { id, digest } in vouches {
+        for (Vouch { id, digest }, born) in vouches {
             match groups.last_mut() {
-                Some(group) if (group.client, group.session) == (id.client, id.session) => {
+                Some(group)
+                    if (group.client, group.session) == (id.client, id.session)
+                        && id.number != 1 =>
+                {
                     group.entries.push((id.number, digest));
                 }
                 _ => groups.push(Self {
                     client: id.client,
                     session: id.session,
+                    born,
                     entries: vec![(id.number, digest)],
                 }),
             }

@@ -21,6 +21,31 @@ pub struct RequestId {
     pub number: u64,
 }
 
+impl RequestId {
+    /// The session it belongs to.
+    #[must_use]
+    pub const fn session_key(&self) -> SessionKey {
+        SessionKey { client: self.client, session: self.session }
+    }
+}
+
+/// A session of a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionKey {
+    /// The client.
+    pub client: ClientId,
+    /// The session.
+    pub session: SessionId,
+}
+
+impl SessionKey {
+    /// The request with this number.
+    #[must_use]
+    pub const fn request(self, number: u64) -> RequestId {
+        RequestId { client: self.client, session: self.session, number }
+    }
+}
+
 /// The name of a topic: 1 to [`MAX_TOPIC`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -1,0 +1,337 @@
+//! The service: named documents, operations on them, and limits.
+
+use rpds::RedBlackTreeMapSync;
+use serde::{Deserialize, Serialize};
+use webbft_protocol::execution::{Context, JsonService, RestoreError};
+use webbft_protocol::membership::Cid;
+use webbft_protocol::wire;
+
+use super::document::{Document, Event, Saved};
+use super::rebase::{Span, check, normalise, utf16_len};
+use super::text::TextError;
+
+/// How many documents there may be. They are never deleted.
+pub const MAX_DOCUMENTS: usize = 256;
+/// How large all texts together may be, counted as for [`MAX_TEXT`](super::MAX_TEXT).
+pub const MAX_TOTAL: usize = 64 << 20;
+/// The most work that a rebase may be, in spans × accepted edits: an edit of very many spans must
+/// be based on a more recent version than others.
+pub const MAX_REBASE_STEPS: usize = 4 << 20;
+
+/// The editor: named documents. A clone shares everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Editor {
+    documents: RedBlackTreeMapSync<String, Document>,
+    /// The size of all texts.
+    size: usize,
+}
+
+/// What a client may ask for in the total order.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Operation {
+    /// Changes a document; the first edit, with base 0, creates it.
+    Edit {
+        /// Which document.
+        doc: DocName,
+        /// The version that the spans refer to.
+        base: u64,
+        /// Any short text, given back in the event so that the author recognises the edit.
+        tag: Tag,
+        /// What to replace.
+        spans: Vec<Span>,
+    },
+    /// Reads a document in the total order.
+    Read {
+        /// Which document.
+        doc: DocName,
+    },
+}
+
+/// What a client may read without ordering.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Query {
+    /// Reads a document; one that does not exist is empty, with version 0.
+    Read {
+        /// Which document.
+        doc: DocName,
+    },
+    /// Reads the edits that were accepted after a version.
+    Since {
+        /// Which document.
+        doc: DocName,
+        /// The version.
+        version: u64,
+    },
+}
+
+/// The results.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Reply {
+    /// Of `since`.
+    Edits {
+        /// The current version.
+        version: u64,
+        /// The edits that lead to it, in order.
+        edits: Vec<Event>,
+    },
+    /// Of `read`.
+    Text {
+        /// The current version.
+        version: u64,
+        /// Its text.
+        text: String,
+    },
+    /// Of `edit`.
+    Edited {
+        /// The version that the edit made.
+        version: u64,
+    },
+}
+
+/// An operation or query that cannot be done in this state; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Error {
+    /// The code and its numbers.
+    #[serde(flatten)]
+    pub problem: Problem,
+    /// The problem in words, with what to do.
+    pub message: String,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(tag = "code", rename_all = "camelCase")]
+pub enum Problem {
+    /// The edits since that version are no longer all known.
+    #[error("that version is too old, the oldest usable one is {oldest}: read the document again")]
+    TooOld {
+        /// The lowest version that can be used.
+        oldest: u64,
+    },
+    /// That version does not exist yet.
+    #[error("that version does not exist, the last one is {version}: read the document again")]
+    Future {
+        /// The current version.
+        version: u64,
+    },
+    /// A span ends behind the text.
+    #[error("a span ends behind the text, which has {length} UTF-16 code units at that version")]
+    OutOfRange {
+        /// The length of the text at the edit's base.
+        length: usize,
+    },
+    /// A span begins or ends between the two code units of one character.
+    #[error("position {at} is inside a surrogate pair: move it by one")]
+    SplitsSurrogate {
+        /// The position, in the text at the edit's base.
+        at: usize,
+    },
+    /// The text would be too large.
+    #[error("the text would take more than {limit} bytes as JSON: start another document")]
+    TooLong {
+        /// [`MAX_TEXT`](super::MAX_TEXT).
+        limit: usize,
+    },
+    /// The spans are not in order.
+    #[error("{reason}")]
+    MalformedSpans {
+        /// In words.
+        #[serde(skip)]
+        reason: String,
+    },
+    /// There are [`MAX_DOCUMENTS`] documents, or they are [`MAX_TOTAL`] together.
+    #[error("no room: at most {documents} documents, and {size} bytes as JSON in all")]
+    Full {
+        /// [`MAX_DOCUMENTS`].
+        documents: usize,
+        /// [`MAX_TOTAL`].
+        size: usize,
+    },
+}
+
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self { message: problem.to_string(), problem }
+    }
+}
+
+/// A document's name: 1 to 64 letters, digits, `_` and `-`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct DocName(String);
+
+impl DocName {
+    /// The topic of the document's edits.
+    #[must_use]
+    pub fn topic(&self) -> String {
+        format!("doc/{}", self.0)
+    }
+}
+
+impl TryFrom<String> for DocName {
+    type Error = String;
+    fn try_from(name: String) -> Result<Self, String> {
+        let fits = |char: char| char.is_ascii_alphanumeric() || char == '_' || char == '-';
+        if (1..=64).contains(&name.len()) && name.chars().all(fits) {
+            Ok(Self(name))
+        } else {
+            Err("a document's name has 1 to 64 of the characters A-Z a-z 0-9 _ -".to_owned())
+        }
+    }
+}
+
+/// An edit's name: at most 32 UTF-16 code units.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Tag(String);
+
+impl TryFrom<String> for Tag {
+    type Error = String;
+    fn try_from(tag: String) -> Result<Self, String> {
+        match utf16_len(&tag) {
+            0..=32 => Ok(Self(tag)),
+            length => Err(format!("a tag has at most 32 UTF-16 code units; this one has {length}")),
+        }
+    }
+}
+
+impl Default for Editor {
+    fn default() -> Self {
+        Self { documents: RedBlackTreeMapSync::new_sync(), size: 0 }
+    }
+}
+
+impl Editor {
+    fn document(&self, doc: &DocName) -> Document {
+        self.documents.get(&doc.0).cloned().unwrap_or_default()
+    }
+
+    fn read(&self, doc: &DocName) -> Reply {
+        let document = self.document(doc);
+        Reply::Text { version: document.version, text: document.text.to_string() }
+    }
+
+    fn edit(
+        &mut self,
+        doc: &DocName,
+        base: u64,
+        tag: Tag,
+        spans: Vec<Span>,
+        context: &mut Context<'_>,
+    ) -> Result<Reply, Problem> {
+        let mut document = self.document(doc);
+        check(&spans).map_err(|reason| Problem::MalformedSpans { reason })?;
+        let spans = normalise(spans);
+        check_version(&document, base, spans.len())?;
+        let length = document.length_at(base);
+        if spans.last().is_some_and(|last| last.to > length) {
+            return Err(Problem::OutOfRange { length });
+        }
+
+        let rebased = document.rebase(spans.clone(), base);
+        let event = Event {
+            version: document.version + 1,
+            author: context.client,
+            tag: tag.0,
+            time: context.time,
+            spans: rebased,
+        };
+        let size_before = document.text.len_json();
+        let payload = document.accept(event, context.cid).map_err(|error| match error {
+            TextError::SplitsSurrogate { at } => {
+                let at = split_at_base(&document, &spans, base).unwrap_or(at);
+                Problem::SplitsSurrogate { at }
+            }
+            TextError::OutOfRange { length } => Problem::OutOfRange { length },
+            TextError::TooLong { limit } => Problem::TooLong { limit },
+        })?;
+
+        let version = document.version;
+        let size = self.size + document.text.len_json() - size_before;
+        let documents = self.documents.size() + usize::from(version == 1);
+        if documents > MAX_DOCUMENTS || size > MAX_TOTAL.max(self.size) {
+            return Err(Problem::Full { documents: MAX_DOCUMENTS, size: MAX_TOTAL });
+        }
+        self.size = size;
+        self.documents.insert_mut(doc.0.clone(), document);
+        context.publish(doc.topic(), payload);
+        Ok(Reply::Edited { version })
+    }
+}
+
+/// Whether an edit of `spans` spans, or `since`, can start from `version`.
+fn check_version(document: &Document, version: u64, spans: usize) -> Result<(), Problem> {
+    if version > document.version {
+        return Err(Problem::Future { version: document.version });
+    }
+    let reach = MAX_REBASE_STEPS / spans.max(1);
+    let oldest = document.oldest().max(document.version.saturating_sub(reach as u64));
+    if version < oldest {
+        return Err(Problem::TooOld { oldest });
+    }
+    Ok(())
+}
+
+/// Which position of an edit of version `base` splits a surrogate pair of the current text.
+fn split_at_base(document: &Document, spans: &[Span], base: u64) -> Option<usize> {
+    spans.iter().flat_map(|span| [span.from, span.to]).find(|&at| {
+        let now = document.rebase(vec![Span::new(at, at, " ")], base);
+        now.first().is_some_and(|point| document.text.position(point.from).is_err())
+    })
+}
+
+impl JsonService for Editor {
+    type Operation = Operation;
+    type Query = Query;
+    type Reply = Reply;
+    type Error = Error;
+
+    fn execute(&mut self, operation: Operation, context: &mut Context<'_>) -> Result<Reply, Error> {
+        match operation {
+            Operation::Edit { doc, base, tag, spans } => {
+                self.edit(&doc, base, tag, spans, context).map_err(Error::from)
+            }
+            Operation::Read { doc } => Ok(self.read(&doc)),
+        }
+    }
+
+    /// Every answer depends on the edits of one document alone, hence holds as of the last.
+    fn query(&self, query: Query) -> (Result<Reply, Error>, Option<Cid>) {
+        match query {
+            Query::Read { doc } => (Ok(self.read(&doc)), Some(self.document(&doc).changed)),
+            Query::Since { doc, version } => {
+                let document = self.document(&doc);
+                let result = check_version(&document, version, 0).map(|()| Reply::Edits {
+                    version: document.version,
+                    edits: document.since(version).cloned().collect(),
+                });
+                (result.map_err(Error::from), Some(document.changed))
+            }
+        }
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        let documents: Vec<(&String, Saved)> =
+            self.documents.iter().map(|(name, document)| (name, document.into())).collect();
+        wire::encode(&documents)
+    }
+
+    fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
+        let saved: Vec<(String, Saved)> =
+            wire::decode(snapshot).map_err(|error| RestoreError(error.to_string()))?;
+        let mut editor = Self::default();
+        for (name, saved) in saved {
+            let document = Document::try_from(saved)
+                .map_err(|error| RestoreError(format!("document {name}: {error}")))?;
+            editor.size += document.text.len_json();
+            editor.documents.insert_mut(name, document);
+        }
+        Ok(editor)
+    }
+}
+
+#[cfg(test)]
+mod tests;

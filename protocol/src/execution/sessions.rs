@@ -1,0 +1,235 @@
+//! The replicated session table: exactly-once, cached replies, deterministic eviction (rule A9).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::membership::{Cid, Digest, ViewNumber};
+use crate::time::UnixMicros;
+use crate::wire::limits::SESSION_WINDOW;
+use crate::wire::{SessionKey, Topic};
+
+/// Results of one session that are kept, in bytes; the newest is kept whatever its size.
+const MAX_CACHED_BYTES: usize = 1 << 20;
+
+/// A reply as it was first given: with the view and instance of the execution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CachedReply {
+    /// The request's number.
+    pub number: u64,
+    /// The view at execution.
+    pub view: ViewNumber,
+    /// The instance that ordered the request.
+    pub cid: Cid,
+    /// The encoded [`ExecutionResult`](crate::wire::ExecutionResult).
+    pub result: Bytes,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+#[derive(Debug, Clone)]
+struct Session {
+    last_number: u64,
+    last_time: UnixMicros,
+    replies: VecDeque<CachedReply>,
+    cached_bytes: usize,
+    subscriptions: BTreeSet<Topic>,
+}
+
+/// All live sessions, and the horizon below which no session can be born any more.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    table: BTreeMap<SessionKey, Session>,
+    /// (last agreed time, key), oldest first: the order of eviction.
+    by_activity: BTreeSet<(UnixMicros, SessionKey)>,
+    horizon: UnixMicros,
+    capacity: usize,
+    idle: Duration,
+}
+
+impl Sessions {
+    /// An empty table for `capacity` sessions, each kept for `idle` of agreed time.
+    #[must_use]
+    pub const fn new(capacity: usize, idle: Duration) -> Self {
+        Self {
+            table: BTreeMap::new(),
+            by_activity: BTreeSet::new(),
+            horizon: UnixMicros::ZERO,
+            capacity,
+            idle,
+        }
+    }
+
+    /// The number of live sessions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Is there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// A new session must be born later than this (rule A9).
+    #[must_use]
+    pub const fn horizon(&self) -> UnixMicros {
+        self.horizon
+    }
+
+    /// The last ordered number of a live session.
+    #[must_use]
+    pub fn last_number(&self, key: &SessionKey) -> Option<u64> {
+        self.table.get(key).map(|session| session.last_number)
+    }
+
+    /// The cached reply to a request, where still kept.
+    #[must_use]
+    pub fn reply(&self, key: &SessionKey, number: u64) -> Option<&CachedReply> {
+        let replies = &self.table.get(key)?.replies;
+        let first = replies.front()?.number;
+        replies.get(usize::try_from(number.checked_sub(first)?).ok()?)
+    }
+
+    /// The topics to which a session is subscribed.
+    pub fn subscriptions(&self, key: &SessionKey) -> impl Iterator<Item = &Topic> {
+        self.table.get(key).into_iter().flat_map(|session| &session.subscriptions)
+    }
+
+    /// Is the session subscribed to the topic?
+    #[must_use]
+    pub fn is_subscribed(&self, key: &SessionKey, topic: &Topic) -> bool {
+        self.table.get(key).is_some_and(|session| session.subscriptions.contains(topic))
+    }
+
+    /// The next request of a session is ordered at agreed time `time`: number 1 makes the session.
+    ///
+    /// # Panics
+    /// Where the number is not the next one; batches are judged before they are executed.
+    pub(super) fn begin(&mut self, key: SessionKey, number: u64, time: UnixMicros) {
+        let session = self.table.entry(key).or_insert_with(|| Session {
+            last_number: 0,
+            last_time: UnixMicros::ZERO,
+            replies: VecDeque::new(),
+            cached_bytes: 0,
+            subscriptions: BTreeSet::new(),
+        });
+        assert_eq!(number, session.last_number + 1, "a session's requests are executed in order");
+        session.last_number = number;
+        if session.last_time != time {
+            self.by_activity.remove(&(session.last_time, key));
+            session.last_time = time;
+            self.by_activity.insert((time, key));
+        }
+    }
+
+    /// Keeps the reply to the request just executed.
+    pub(super) fn cache(&mut self, key: &SessionKey, reply: CachedReply) {
+        let session = self.table.get_mut(key).expect("begin() made the session");
+        session.cached_bytes += reply.result.len();
+        session.replies.push_back(reply);
+        let window = usize::try_from(SESSION_WINDOW).expect("the window is small");
+        while session.replies.len() > window
+            || (session.cached_bytes > MAX_CACHED_BYTES && session.replies.len() > 1)
+        {
+            let forgotten = session.replies.pop_front().expect("it is not empty");
+            session.cached_bytes -= forgotten.result.len();
+        }
+    }
+
+    /// Adds a subscription; false where the session has `limit` already.
+    pub(super) fn subscribe(&mut self, key: &SessionKey, topic: Topic, limit: usize) -> bool {
+        let session = self.table.get_mut(key).expect("begin() made the session");
+        if session.subscriptions.len() >= limit && !session.subscriptions.contains(&topic) {
+            return false;
+        }
+        session.subscriptions.insert(topic);
+        true
+    }
+
+    /// Ends a subscription.
+    pub(super) fn unsubscribe(&mut self, key: &SessionKey, topic: &Topic) {
+        if let Some(session) = self.table.get_mut(key) {
+            session.subscriptions.remove(topic);
+        }
+    }
+
+    /// After a batch of agreed time `time`: evicts idle sessions, then the least recently ordered
+    /// ones over capacity, and raises the horizon accordingly. Gives what was evicted, with its
+    /// subscriptions.
+    pub(super) fn evict(&mut self, time: UnixMicros) -> Vec<(SessionKey, BTreeSet<Topic>)> {
+        // Every session last active at or before this is idle, so none that stays is younger
+        // than what the horizon excludes.
+        self.horizon = self.horizon.max(time - self.idle);
+        let mut evicted = Vec::new();
+        while let Some(&(last_time, key)) = self.by_activity.first() {
+            if last_time > self.horizon && self.table.len() <= self.capacity {
+                break;
+            }
+            self.horizon = self.horizon.max(last_time);
+            self.by_activity.pop_first();
+            let session = self.table.remove(&key).expect("both indices hold the same sessions");
+            evicted.push((key, session.subscriptions));
+        }
+        evicted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::membership::{ClientId, SessionId};
+
+    fn key(n: u8) -> SessionKey {
+        SessionKey { client: ClientId([n; 16]), session: SessionId([0; 16]) }
+    }
+
+    fn reply(number: u64, size: usize) -> CachedReply {
+        let result = Bytes::from(vec![0; size]);
+        let digest = Digest::of(&result);
+        CachedReply { number, view: ViewNumber(0), cid: Cid(number), result, digest }
+    }
+
+    #[test]
+    fn capacity_evicts_the_least_recently_ordered_and_raises_the_horizon() {
+        let mut sessions = Sessions::new(2, Duration::from_secs(1000));
+        for (n, time) in [(1, 2_000_000_000), (2, 2_000_000_001), (3, 2_000_000_002)] {
+            sessions.begin(key(n), 1, UnixMicros(time));
+        }
+        let evicted = sessions.evict(UnixMicros(2_000_000_002));
+        assert_eq!(evicted, [(key(1), BTreeSet::new())]);
+        assert_eq!(sessions.horizon(), UnixMicros(2_000_000_000));
+        assert_eq!(sessions.last_number(&key(1)), None);
+        assert_eq!(sessions.len(), 2);
+    }
+
+    #[test]
+    fn idle_sessions_go_by_agreed_time() {
+        let mut sessions = Sessions::new(10, Duration::from_secs(1));
+        sessions.begin(key(1), 1, UnixMicros(5_000_000));
+        sessions.begin(key(2), 1, UnixMicros(5_500_000));
+        assert_eq!(sessions.evict(UnixMicros(5_999_999)), []);
+        assert_eq!(sessions.evict(UnixMicros(6_000_000)), [(key(1), BTreeSet::new())]);
+        assert_eq!(sessions.horizon(), UnixMicros(5_000_000));
+        assert_eq!(sessions.last_number(&key(2)), Some(1));
+    }
+
+    #[test]
+    fn replies_are_kept_for_the_window_and_within_bytes() {
+        let mut sessions = Sessions::new(10, Duration::from_secs(1));
+        for number in 1..=200 {
+            sessions.begin(key(1), number, UnixMicros(number));
+            sessions.cache(&key(1), reply(number, 1));
+        }
+        assert_eq!(sessions.reply(&key(1), 72), None);
+        assert_eq!(sessions.reply(&key(1), 73), Some(&reply(73, 1)));
+        assert_eq!(sessions.reply(&key(1), 200), Some(&reply(200, 1)));
+        assert_eq!(sessions.reply(&key(1), 201), None);
+        sessions.begin(key(1), 201, UnixMicros(201));
+        sessions.cache(&key(1), reply(201, MAX_CACHED_BYTES + 1));
+        assert_eq!(sessions.reply(&key(1), 200), None);
+        assert_eq!(sessions.reply(&key(1), 201), Some(&reply(201, MAX_CACHED_BYTES + 1)));
+    }
+}

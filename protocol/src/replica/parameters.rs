@@ -1,0 +1,43 @@
+//! Time-outs and limits of a replica.
+
+use std::time::Duration;
+
+use crate::execution::ExecutionLimits;
+use crate::ordering::AdmissionConfig;
+
+/// What may be tuned. `execution` and `admission` must be the same at all replicas.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameters {
+    /// T of rule S8: how long an admitted request may wait for the leader.
+    pub request_timeout: Duration,
+    /// How long vouches for replicas other than the leader wait for a vote to travel with; well
+    /// under half of `request_timeout`.
+    pub vouch_delay: Duration,
+    /// How long a missing body or decision may take to come on its own before it is asked for.
+    pub fetch_delay: Duration,
+    /// How long after asking this replica asks again.
+    pub fetch_retry: Duration,
+    /// How long after a decision was fetched the next ones are asked for.
+    pub fetch_more: Duration,
+    /// How often a learner says that it is one.
+    pub learner_interval: Duration,
+    /// Bounds on replicated state.
+    pub execution: ExecutionLimits,
+    /// Quotas of admission.
+    pub admission: AdmissionConfig,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            request_timeout: Duration::from_secs(2),
+            vouch_delay: Duration::from_millis(20),
+            fetch_delay: Duration::from_millis(20),
+            fetch_retry: Duration::from_millis(200),
+            fetch_more: Duration::from_millis(2),
+            learner_interval: Duration::from_secs(1),
+            execution: ExecutionLimits::default(),
+            admission: AdmissionConfig::default(),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What the commands build: the daemon, the browser client in Wasm, and the editor page.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::quiet;
+use crate::tools;
+use crate::ui::Phase;
+use crate::workspace::{path, shown, target};
+
+const MEND_RUST: &str = "Mend what the compiler reports, then run the command again.";
+
+/// Arguments of `cargo xtask build`.
+#[derive(clap::Args)]
+#[command(after_help = "The results: target/release/webbft, js/webbft/wasm, js/webbft/dist and \
+                        js/editor/dist. What is up to date is left as it is.")]
+pub(crate) struct Args {}
+
+/// Runs `cargo xtask build`.
+pub(crate) fn run(_: &Args) -> Result<()> {
+    daemon()?;
+    page()?;
+    Ok(())
+}
+
+/// Builds the daemon; its path.
+pub(crate) fn daemon() -> Result<PathBuf> {
+    let phase = Phase::start("daemon (cargo build --release)");
+    quiet(
+        &phase,
+        tools::cargo().args(["build", "--release", "--package", "webbft-replica"]),
+        MEND_RUST,
+    )?;
+    let binary = target().join("release/webbft");
+    if !binary.is_file() {
+        bail!("the build made no {}: does webbft-replica have a binary `webbft`?", shown(&binary));
+    }
+    phase.done("");
+    Ok(binary)
+}
+
+/// Builds the browser client: cargo, wasm-bindgen, wasm-opt. These are the steps of `wasm-pack
+/// build`, called directly so that each tool's version is ours to choose and nothing is downloaded
+/// on the way. The optimised module's path.
+pub(crate) fn wasm() -> Result<PathBuf> {
+    let phase = Phase::start("browser client (Wasm)");
+    tools::node()?;
+    tools::rust_target(&phase, tools::WASM)?;
+    quiet(
+        &phase,
+        tools::cargo()
+            .args(["build", "--package", "webbft-client-wasm", "--profile", "wasm"])
+            .args(["--target", tools::WASM]),
+        MEND_RUST,
+    )?;
+    let compiled = target().join(tools::WASM).join("wasm/webbft_client_wasm.wasm");
+    let bytes = fs::read(&compiled).with_context(|| {
+        format!("the build made no {}: is client-wasm a cdylib?", shown(&compiled))
+    })?;
+    let package = path("js/webbft/wasm");
+    let module = package.join("webbft_client_wasm_bg.wasm");
+    // The input of the last complete run; equal bytes give equal results.
+    let stamp = target().join("xtask/client.wasm");
+    if module.is_file() && fs::read(&stamp).is_ok_and(|last| last == bytes) {
+        phase.done("up to date");
+        return Ok(module);
+    }
+    let bindgen = tools::wasm_bindgen(&phase)?;
+    phase.detail("wasm-bindgen");
+    if package.exists() {
+        fs::remove_dir_all(&package).context("cannot empty js/webbft/wasm")?;
+    }
+    quiet(
+        &phase,
+        Command::new(bindgen).arg(&compiled).args(["--target", "web", "--out-dir"]).arg(&package),
+        "wasm-bindgen could not read the compiled client.",
+    )?;
+    let optimiser = tools::wasm_opt(&phase)?;
+    phase.detail("wasm-opt");
+    let unoptimised = target().join("xtask/client_bg.wasm");
+    fs::create_dir_all(target().join("xtask")).context("cannot create target/xtask")?;
+    fs::rename(&module, &unoptimised).with_context(|| format!("no {}", shown(&module)))?;
+    quiet(
+        &phase,
+        Command::new(optimiser)
+            .arg(&unoptimised)
+            .args(["-Oz", "--output"])
+            .arg(&module)
+            // What every browser since 2022 has and rustc assumes.
+            .args(["--enable-bulk-memory", "--enable-bulk-memory-opt", "--enable-sign-ext"])
+            .args(["--enable-mutable-globals", "--enable-nontrapping-float-to-int"])
+            .args(["--enable-reference-types", "--enable-multivalue"]),
+        "wasm-opt could not optimise the client.",
+    )?;
+    fs::write(&stamp, bytes).with_context(|| format!("cannot write {}", shown(&stamp)))?;
+    phase.done("");
+    Ok(module)
+}
+
+/// Builds the npm package and the editor page, after the browser client; the folder to serve.
+pub(crate) fn page() -> Result<PathBuf> {
+    wasm()?;
+    let phase = Phase::start("editor page");
+    let js = tools::npm_ci(&phase, "js")?;
+    let page = js.join("editor/dist");
+    let stamp = target().join("xtask/page.stamp");
+    let built = fs::metadata(&stamp).and_then(|data| data.modified()).ok();
+    if page.join("index.html").is_file() && built.is_some_and(|at| newest(&js) < Some(at)) {
+        phase.done("up to date");
+        return Ok(page);
+    }
+    for workspace in ["webbft", "editor"] {
+        phase.detail(&format!("npm run build -w {workspace}"));
+        quiet(&phase, npm(&js).args(["run", "build", "-w", workspace]), "Mend what it reports.")?;
+    }
+    if !page.join("index.html").is_file() {
+        bail!("the build made no js/editor/dist/index.html");
+    }
+    fs::write(&stamp, "").with_context(|| format!("cannot write {}", shown(&stamp)))?;
+    phase.done("");
+    Ok(page)
+}
+
+/// npm in `directory`, without its own chatter.
+pub(crate) fn npm(directory: &Path) -> Command {
+    let mut command = Command::new("npm");
+    command.current_dir(directory).env("npm_config_loglevel", "error");
+    command.env("npm_config_update_notifier", "false");
+    command
+}
+
+/// When anything below `directory` last changed, leaving out installed packages and results.
+fn newest(directory: &Path) -> Option<SystemTime> {
+    let mut latest = fs::metadata(directory).and_then(|data| data.modified()).ok();
+    for entry in fs::read_dir(directory).ok()?.flatten() {
+        if ["node_modules", "dist"].iter().any(|skipped| entry.file_name() == *skipped) {
+            continue;
+        }
+        latest = latest.max(if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            newest(&entry.path())
+        } else {
+            entry.metadata().and_then(|data| data.modified()).ok()
+        });
+    }
+    latest
+}

@@ -1,0 +1,139 @@
+//! `cargo xtask test`: everything, in steps.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::process::visible;
+use crate::steps::{self, Step};
+use crate::ui::Phase;
+use crate::workspace::path;
+use crate::{builds, demo, lint, sim, size, tools};
+
+/// Arguments of `cargo xtask test`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    cargo xtask test\n  \
+    cargo xtask test --list\n  \
+    cargo xtask test --only rust --only browser\n  \
+    cargo xtask test --only lint              every step whose name begins with lint-")]
+pub(crate) struct Args {
+    /// Run only this step, or the steps of this group; may be given several times
+    #[arg(long, value_name = "STEP", num_args = 1..)]
+    only: Vec<String>,
+    /// Run the steps after a failure too
+    #[arg(long)]
+    keep_going: bool,
+    /// List the steps and end
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs `cargo xtask test`.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let steps = steps::select(all(), &args.only)?;
+    if args.list {
+        for step in steps {
+            println!("{:14} {}", step.name, step.about);
+        }
+        return Ok(());
+    }
+    steps::run(&steps, args.keep_going)
+}
+
+fn all() -> Vec<Step> {
+    let mut steps = vec![Step { name: "setup", about: "tools and packages", run: setup }];
+    steps.extend(lint::steps());
+    steps.extend([
+        Step { name: "rust", about: "cargo test, the whole workspace", run: rust },
+        Step {
+            name: "protocol-wasm",
+            about: "the protocol's unit tests as Wasm",
+            run: protocol_wasm,
+        },
+        Step {
+            name: "codemirror",
+            about: "the editor service's rebase against CodeMirror's",
+            run: codemirror,
+        },
+        Step { name: "js", about: "unit tests of the npm package and the page", run: js },
+        Step { name: "wasm-size", about: "size of the browser client", run: wasm_size },
+        Step {
+            name: "sim",
+            about: "the simulator, about a minute of new seeds",
+            run: sim::fresh_seeds,
+        },
+        Step { name: "browser", about: "the page in Chromium against real replicas", run: browser },
+    ]);
+    steps
+}
+
+fn setup() -> Result<()> {
+    let phase = Phase::start("Node.js, Rust targets, Chromium");
+    tools::node()?;
+    tools::rust_target(&phase, tools::WASM)?;
+    tools::rust_target(&phase, tools::WASI)?;
+    tools::chromium(&phase)?;
+    phase.done("");
+    let phase = Phase::start("wasm-bindgen, wasm-opt, cargo-deny");
+    tools::wasm_bindgen(&phase)?;
+    tools::wasm_opt(&phase)?;
+    tools::cargo_deny(&phase)?;
+    phase.done("");
+    let phase = Phase::start("npm packages");
+    for project in ["js", "examples/tests/codemirror", "tests/browser"] {
+        tools::npm_ci(&phase, project)?;
+    }
+    phase.done("");
+    Ok(())
+}
+
+fn rust() -> Result<()> {
+    visible(tools::cargo().args(["test", "--workspace"]), "The failing tests are named above.")
+}
+
+/// Tests that need unwinding cannot run here: a Wasm panic ends the program. They say so by
+/// `#[cfg_attr(target_family = "wasm", ignore = "…")]`.
+fn protocol_wasm() -> Result<()> {
+    let phase = Phase::start("target wasm32-wasip1");
+    tools::node()?;
+    tools::rust_target(&phase, tools::WASI)?;
+    phase.done("");
+    let runner = format!("node --no-warnings {}", path("xtask/tools/wasi-runner.mjs").display());
+    visible(
+        tools::cargo()
+            .args(["test", "--package", "webbft-protocol", "--lib", "--target", tools::WASI])
+            .env("CARGO_TARGET_WASM32_WASIP1_RUNNER", runner),
+        "The failing test is the last one named above.",
+    )
+}
+
+fn codemirror() -> Result<()> {
+    let phase = Phase::start("packages");
+    let project = tools::npm_ci(&phase, "examples/tests/codemirror")?;
+    phase.done("");
+    visible(
+        Command::new("node").args(["generate.mjs", "--check"]).current_dir(project),
+        "The recorded cases differ from what CodeMirror does now.",
+    )
+}
+
+fn js() -> Result<()> {
+    builds::page()?;
+    visible(builds::npm(&path("js")).arg("test"), "The failing tests are named above.")
+}
+
+fn wasm_size() -> Result<()> {
+    size::check(&builds::wasm()?)
+}
+
+fn browser() -> Result<()> {
+    let daemon = builds::daemon()?;
+    let page = builds::page()?;
+    let mut driver = demo::driver()?;
+    driver
+        .args(["--test", "--test-concurrency=1", "--test-reporter=spec", "editor.test.mjs"])
+        .env("WEBBFT", daemon)
+        .env("WEBBFT_PAGE", page);
+    visible(&mut driver, "The failing tests are named above.")
+}

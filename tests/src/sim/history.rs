@@ -1,7 +1,5 @@
 //! What happened in a run, as the invariants see it.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use webbft_protocol::client::{CallError, Evidence, Outcome, SuspectReason};
 use webbft_protocol::membership::{Cid, ClientId, Digest};
@@ -175,6 +173,6 @@ pub struct Setting {
     pub tampering: bool,
     /// Events of a topic that replicas keep.
     pub events_kept: u64,
-    /// How long a message may take when nothing is wrong.
-    pub latency: Duration,
+    /// Is the table of sessions so small that correct clients may lose theirs?
+    pub few_sessions: bool,
 }

@@ -1,7 +1,31 @@
-//! The simulator.
-pub mod audit;
-pub mod draw;
+//! The simulator: the real replica and client state machines, the real handshake and links, a
+//! network and a clock that are not real, and one seed that decides everything.
+//!
+//! [`Plan::draw`] turns a seed into a plan: how many replicas, which of them are Byzantine and
+//! how, which clients, what the network does. [`World`] runs it: in phase one faults happen; in
+//! phase two they have stopped (Byzantine replicas stay what they are) and everything must finish
+//! within a bound of virtual time. [`invariants`] judge what was sent, executed and told.
+
+mod attacker;
+mod audit;
+mod byzantine;
+mod client_node;
+mod draw;
 pub mod history;
 pub mod invariants;
-pub mod queue;
+mod network;
+mod plan;
+mod queue;
+mod replica_node;
+mod report;
+mod runner;
 pub mod service;
+mod world;
+
+pub use draw::Draw;
+pub use plan::{
+    Attack, Attacker, Client, Faults, Latency, MISDEEDS, MS, Misdeed, Partition, Plan, S, Sabotage,
+};
+pub use report::{Outcome, Statistics};
+pub use runner::{Failure, run_plan, run_seed};
+pub use world::{World, make_view};

@@ -174,6 +174,12 @@ impl Conn {
         }
     }
 
+    /// Passes a frame on as it is though it counts as tampered with.
+    #[must_use]
+    pub fn pretend_to_tamper(bytes: Bytes) -> Vec<Carried> {
+        vec![Carried { bytes, must_fail: true }]
+    }
+
     /// Passes a frame through a network that leaves it alone, though it may have tampered before.
     pub fn pass(&mut self, direction: usize, bytes: Bytes) -> Vec<Carried> {
         let must_fail = self.spoilt[direction];

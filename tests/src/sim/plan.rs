@@ -154,8 +154,8 @@ pub enum Sabotage {
     EventsLost,
     /// Reads are answered, by all replicas alike, from before the latest operation.
     StaleReads,
-    /// Receivers of tampered frames take the frame as it was before.
-    TamperingUndone,
+    /// Frames count as tampered with, but are delivered as they were.
+    HarmlessTampering,
 }
 
 /// A run.

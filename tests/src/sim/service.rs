@@ -152,6 +152,7 @@ pub struct Executed {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 struct Cell {
+    before: Option<Vec<u8>>,
     changed: Cid,
     value: u64,
     items: VectorSync<Bytes>,
@@ -186,6 +187,8 @@ pub enum Defect {
     Twice(usize),
     /// The operation at this place of the log is replaced by one that nobody sent.
     Forge(usize),
+    /// Queries are answered from before the latest operation on the key.
+    StaleReads,
 }
 
 /// The service.
@@ -217,6 +220,9 @@ impl Recorder {
             panic!("the operation asks for a panic");
         };
         let mut cell = self.cells.get(&query).cloned().unwrap_or_default();
+        if self.defect == Defect::StaleReads {
+            cell.before = Some(cell.answer(query));
+        }
         let mut published = Vec::new();
         match op.action {
             Action::Append { key, item } => {
@@ -276,7 +282,8 @@ impl Service for Recorder {
             return Answer { result: b"not a query".to_vec(), as_of: Some(Cid::ZERO) };
         };
         let cell = self.cells.get(&query).cloned().unwrap_or_default();
-        Answer { result: cell.answer(query), as_of: Some(cell.changed) }
+        let result = cell.before.clone().unwrap_or_else(|| cell.answer(query));
+        Answer { result, as_of: Some(cell.changed) }
     }
 
     fn snapshot(&self) -> Vec<u8> {

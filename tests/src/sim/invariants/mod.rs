@@ -26,7 +26,7 @@ pub use no_forged_operation::NoForgedOperation;
 pub use no_leader_suspicion::NoLeaderSuspicion;
 pub use reads_linearizable::ReadsLinearizable;
 pub use reply_validity::ReplyValidity;
-pub use session_order::SessionOrder;
+pub use session_order::{FIRST_ATTACKER, SessionOrder};
 
 /// One invariant.
 pub trait Invariant {
@@ -117,8 +117,6 @@ impl Oracle {
 pub(crate) mod testing {
     //! Facts by hand.
 
-    use std::time::Duration;
-
     use bytes::Bytes;
     use webbft_protocol::client::Evidence;
     use webbft_protocol::membership::{Cid, ClientId, ReplicaSet, ViewNumber};
@@ -133,7 +131,7 @@ pub(crate) mod testing {
             leader_may_be_suspected: false,
             tampering: false,
             events_kept: 16,
-            latency: Duration::from_millis(1),
+            few_sessions: false,
         }
     }
 

@@ -1,5 +1,6 @@
 //! `cargo xtask lint`, whose steps are also the first of `cargo xtask test`.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -28,6 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         quiet(&phase, tools::cargo().args(["fmt", "--all"]), "rustfmt cannot parse a file.")?;
         let js = tools::npm_ci(&phase, "js")?;
         quiet(&phase, builds::npm(&js).args(["run", "format"]), "Mend the rest by hand.")?;
+        quiet(&phase, scripts(&js).arg("--write"), "Mend the rest by hand.")?;
         phase.done("");
     }
     steps::run(&steps(), true)
@@ -101,6 +103,14 @@ fn wasm() -> Result<()> {
     Ok(())
 }
 
+/// biome on the scripts outside the npm workspace, by the workspace's rules.
+fn scripts(js: &Path) -> Command {
+    let mut command = Command::new(js.join("node_modules/.bin/biome"));
+    command.current_dir(root()).args(["check", "--error-on-warnings", "--config-path", "js"]);
+    command.args(["tests/browser", "xtask/tools"]);
+    command
+}
+
 fn js() -> Result<()> {
     // The TypeScript facade is checked against the types that the Wasm build generates.
     builds::page()?;
@@ -112,6 +122,7 @@ fn js() -> Result<()> {
         builds::npm(&js).args(["run", "lint"]),
         "`cargo xtask lint --fix` mends formatting and safe cases.",
     )?;
+    quiet(&phase, &mut scripts(&js), "`cargo xtask lint --fix` mends formatting and safe cases.")?;
     phase.detail("npm run typecheck");
     quiet(&phase, builds::npm(&js).args(["run", "typecheck"]), "Mend the types.")?;
     phase.done("");

@@ -102,7 +102,7 @@ fn protocol_wasm() -> Result<()> {
     let runner = format!("node --no-warnings {}", path("xtask/tools/wasi-runner.mjs").display());
     visible(
         tools::cargo()
-            .args(["test", "--package", "webbft-protocol", "--lib", "--target", tools::WASI])
+            .args(["test", "--package", "webbft-protocol", "--tests", "--target", tools::WASI])
             .env("CARGO_TARGET_WASM32_WASIP1_RUNNER", runner),
         "The failing test is the last one named above.",
     )

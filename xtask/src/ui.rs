@@ -1,6 +1,6 @@
 //! Progress: a spinner with the tool's last line on a terminal, plain lines elsewhere.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use console::style;
@@ -15,6 +15,7 @@ pub(crate) struct Phase {
     started: Instant,
     spinner: Option<ProgressBar>,
     last_line: Cell<Instant>,
+    detail: RefCell<String>,
     done: Cell<bool>,
 }
 
@@ -37,6 +38,7 @@ impl Phase {
             started: Instant::now(),
             spinner,
             last_line: Cell::new(Instant::now()),
+            detail: RefCell::default(),
             done: Cell::new(false),
         }
     }
@@ -50,6 +52,8 @@ impl Phase {
             let elapsed = seconds(self.started.elapsed());
             let text = style(console::strip_ansi_codes(text)).dim();
             spinner.set_message(format!("{} {elapsed}  {text}", self.title));
+        } else {
+            text.clone_into(&mut self.detail.borrow_mut());
         }
         self.tick();
     }
@@ -58,7 +62,8 @@ impl Phase {
     pub(crate) fn tick(&self) {
         if self.spinner.is_none() && self.last_line.get().elapsed() >= HEARTBEAT {
             self.last_line.set(Instant::now());
-            println!("  … {}, {} so far", self.title, seconds(self.started.elapsed()));
+            let elapsed = seconds(self.started.elapsed());
+            println!("  … {}, {elapsed} so far: {}", self.title, self.detail.borrow());
         }
     }
 

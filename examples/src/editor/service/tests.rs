@@ -84,6 +84,9 @@ fn edits_are_rebased_published_and_read() {
     let text = r#"{"ok":{"version":4,"text":"Jllo! 😀"}}"#;
     assert_eq!(ask(&editor, read), (text.into(), Some(Cid(4))));
     assert_eq!(run(&mut editor, 5, read), Ran { result: text.into(), events: vec![] });
+    // Spans are accepted in normal form: none that do nothing, neighbouring deletions as one.
+    let spans = [span(0, 0, ""), span(0, 1, ""), span(1, 2, ""), span(4, 4, "")].join(",");
+    assert_eq!(run(&mut editor.clone(), 5, &edit(4, &spans)), accepted(5, "t4", &span(0, 2, "")));
     // Another document changes nothing here.
     run(&mut editor, 6, &edit_of("other", 0, &span(0, 0, "x")));
     assert_eq!(ask(&editor, read), (text.into(), Some(Cid(4))));
@@ -169,6 +172,10 @@ fn malformed_operations_are_not_admitted() {
         let refused = Json::<Editor>::admit(operation.as_bytes()).unwrap_err();
         assert!(refused.contains(&refusal), "{operation}: {refused}");
     }
+    assert_eq!(
+        Json::<Editor>::admit(edit(0, &[span(0, 0, "x"), span(0, 0, "a\r\nb")].join(",")).as_bytes()),
+        Err("span 1 inserts a carriage return; lines end with a line feed alone: replace \\r\\n and \\r by \\n".to_owned())
+    );
     // Half a surrogate pair is no text.
     let lone = edit(0, r#"{"from":0,"to":0,"insert":"\ud83d"}"#);
     assert!(Json::<Editor>::admit(lone.as_bytes()).is_err());

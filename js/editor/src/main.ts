@@ -1,0 +1,188 @@
+/** The page: loads the view from the replica that served it, and wires session, editor and panel. */
+
+import './style/tokens.css';
+import './style/layout.css';
+import './style/editor.css';
+import './style/panel.css';
+
+import { type Client, createClient, type Status, type View } from 'webbft';
+import type { EditorService } from './service.ts';
+import { Session } from './session.ts';
+import { Announcer } from './ui/announcer.ts';
+import { byId } from './ui/dom.ts';
+import { Editor } from './ui/editor.ts';
+import { drawBrand, drawHeader } from './ui/header.ts';
+import { Panel } from './ui/panel.ts';
+import { failure, suspicion } from './ui/words.ts';
+
+/** Unconfirmed changes are worth a word when they have been so for this long. */
+const NOTICEABLE_MS = 400;
+const NOTICE_MS = 8_000;
+const FRAME_MS = 16;
+
+/** The document's name: `#doc=notes`. */
+function documentName(): string {
+  const name = new URLSearchParams(location.hash.slice(1)).get('doc')?.trim();
+  return name ? name.slice(0, 64) : 'welcome';
+}
+
+async function loadView(): Promise<View> {
+  const response = await fetch('/view.json', { cache: 'no-cache' });
+  if (!response.ok) {
+    throw new Error(`the replica answers ${response.status} for /view.json`);
+  }
+  return (await response.json()) as View;
+}
+
+class Page {
+  readonly #doc = documentName();
+  readonly #panel = new Panel(byId('panel'));
+  readonly #announcer = new Announcer(byId('announcer'));
+  #client: Client<EditorService> | null = null;
+  #session: Session | null = null;
+  #editor: Editor | null = null;
+  #failure: string | null = null;
+  #notice: string | null = null;
+  #pendingSince: number | null = null;
+  #frame: ReturnType<typeof setTimeout> | undefined;
+
+  async run(): Promise<void> {
+    drawBrand();
+    this.#nameDocument();
+    this.#draw();
+    try {
+      this.#open(await loadView());
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    await this.#session?.start();
+  }
+
+  /** What tests look at; see README.md. */
+  hook() {
+    return {
+      text: (): string => this.#editor?.text ?? '',
+      version: (): number => this.#session?.sync?.version ?? 0,
+      pending: (): boolean => this.#session?.pending ?? true,
+      status: (): Status | null => this.#client?.status ?? null,
+      lastEvidence: () => this.#panel.evidence,
+    };
+  }
+
+  #open(view: View): void {
+    const client = createClient<EditorService>({ view });
+    this.#client = client;
+    const session = new Session(client, this.#doc, {
+      opened: (text) => {
+        byId('loading').remove();
+        this.#editor = new Editor({
+          parent: byId('text'),
+          text,
+          label: `Shared text of document ${this.#doc}`,
+          changed: (changes) => session.local(changes),
+        });
+        this.#editor.focus();
+      },
+      apply: (changes, remote) => this.#editor?.apply(changes, remote),
+      confirmed: (confirmation) => {
+        this.#panel.confirmed(confirmation);
+        const { evidence, own, version } = confirmation;
+        const votes = `${evidence.matching.length} of ${client.status.n} replicas`;
+        this.#announcer.say(
+          `${own ? 'Your edit' : 'An edit by someone else'}, version ${version}, confirmed by ${votes}.`,
+        );
+      },
+      refused: (error) =>
+        this.#tell(`The replicas refused your last change, it was taken back: ${error.message}.`),
+      failed: (error) => this.#fail(error),
+      changed: () => this.#drawSoon(),
+    });
+    this.#session = session;
+    client.on('suspect', ({ replica }) => {
+      const suspect = client.status.replicas.find(({ id }) => id === replica)?.suspect;
+      if (suspect) this.#announcer.say(`Replica ${replica} is a suspect. ${suspicion(suspect)}.`);
+      this.#drawSoon();
+    });
+    addEventListener('beforeunload', (event) => {
+      if (session.pending && !this.#failure) event.preventDefault();
+    });
+  }
+
+  #nameDocument(): void {
+    document.title = `${this.#doc} · WebBFT`;
+    const name = byId('doc-name') as HTMLInputElement;
+    name.value = this.#doc;
+    byId('doc-form').addEventListener('submit', (event) => {
+      event.preventDefault();
+      const wanted = name.value.trim() || this.#doc;
+      name.value = wanted;
+      if (wanted !== this.#doc) location.hash = `doc=${encodeURIComponent(wanted)}`;
+    });
+    addEventListener('hashchange', () => {
+      if (documentName() !== this.#doc) location.reload();
+    });
+  }
+
+  #fail(error: unknown): void {
+    console.error(error);
+    this.#failure = failure(error);
+    this.#editor?.freeze();
+    document.documentElement.dataset.failed = 'true';
+    this.#drawSoon();
+  }
+
+  #tell(notice: string): void {
+    this.#notice = notice;
+    setTimeout(() => {
+      if (this.#notice === notice) this.#notice = null;
+      this.#drawSoon();
+    }, NOTICE_MS);
+    this.#drawSoon();
+  }
+
+  #drawSoon(): void {
+    this.#frame ??= setTimeout(() => {
+      this.#frame = undefined;
+      this.#draw();
+    }, FRAME_MS);
+  }
+
+  #draw(): void {
+    const status = this.#client?.status ?? null;
+    drawHeader({
+      status,
+      open: this.#editor !== null,
+      waiting: this.#waiting(),
+      failure: this.#failure,
+      notice: this.#notice,
+    });
+    if (status) this.#panel.draw(status);
+    this.#editor?.mark(this.#session?.sync?.unconfirmedRanges() ?? []);
+  }
+
+  /** Whether changes have been unconfirmed for long enough to say so. */
+  #waiting(): boolean {
+    if (!this.#session?.pending) {
+      this.#pendingSince = null;
+      return false;
+    }
+    const now = performance.now();
+    this.#pendingSince ??= now;
+    const waited = now - this.#pendingSince;
+    if (waited >= NOTICEABLE_MS) return true;
+    setTimeout(() => this.#drawSoon(), NOTICEABLE_MS - waited);
+    return false;
+  }
+}
+
+const page = new Page();
+
+declare global {
+  interface Window {
+    /** For the tests: what the page shows and believes. */
+    __webbftEditor: ReturnType<Page['hook']>;
+  }
+}
+window.__webbftEditor = page.hook();
+void page.run();

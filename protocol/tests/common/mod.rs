@@ -1,0 +1,371 @@
+//! Replicas and hand-driven clients in one thread: messages travel when the test says so.
+
+// Each test file uses its part of this, and a panic here is a failing test.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use webbft_protocol::auth::{
+    ClientHandshake, ClientIdentity, ClientLink, NoiseKeypair, PeerLink, ReplicaLink,
+    ServerHandshake, SigningKey,
+};
+use webbft_protocol::execution::{Answer, Context, RestoreError, Service};
+use webbft_protocol::membership::{
+    Cid, Digest, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View, ViewNumber,
+};
+use webbft_protocol::replica::{
+    ClientFault, LinkId, Notice, Parameters, Replica, ReplicaConfig, Start,
+};
+use webbft_protocol::time::{Instant, Now, UnixMicros};
+use webbft_protocol::wire::{
+    ClientFrame, ClientHeader, Frame, Operation, PeerMessage, ReplicaFrame, ReplicaHeader, Request,
+    RequestId,
+};
+
+/// A log of everything executed. `panic` panics, `publish X` publishes X on topic `t`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Log(pub Vec<Vec<u8>>, pub Cid);
+
+impl Service for Log {
+    fn admit(operation: &[u8]) -> Result<(), String> {
+        if operation == b"inadmissible" { Err("never".to_owned()) } else { Ok(()) }
+    }
+
+    fn execute(&mut self, operation: &[u8], context: &mut Context<'_>) -> Vec<u8> {
+        self.0.push(operation.to_vec());
+        self.1 = context.cid;
+        assert_ne!(operation, b"panic", "asked to");
+        if let Some(payload) = operation.strip_prefix(b"publish ") {
+            context.publish("t", payload.to_vec());
+        }
+        format!("{}", self.0.len()).into_bytes()
+    }
+
+    fn query(&self, _: &[u8]) -> Answer {
+        Answer { result: format!("{}", self.0.len()).into_bytes(), as_of: Some(self.1) }
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn restore(_: &[u8]) -> Result<Self, RestoreError> {
+        Err(RestoreError("not needed here".to_owned()))
+    }
+}
+
+/// The wall clock at the beginning of every test.
+pub const START: u64 = 1_700_000_000_000_000;
+
+pub fn signing_key(index: usize) -> SigningKey {
+    SigningKey::from_secret(&[10 + u8::try_from(index).unwrap(); 32])
+}
+
+fn noise_key(index: usize) -> NoiseKeypair {
+    NoiseKeypair::from_secret([100 + u8::try_from(index).unwrap(); 32])
+}
+
+pub fn view(n: usize, f: usize) -> View {
+    let view = View {
+        service: ServiceId([1; 16]),
+        number: ViewNumber(0),
+        f,
+        mac: MacAlgorithm::HmacSha256,
+        activation: Cid(1),
+        previous: Digest::default(),
+        members: (0..n)
+            .map(|index| Member {
+                id: ReplicaId(u16::try_from(index).unwrap()),
+                url: format!("ws://r{index}"),
+                peer_address: String::new(),
+                public_key: signing_key(index).public(),
+                noise_key: Digest(*noise_key(index).public()),
+            })
+            .collect(),
+    };
+    view.validate().unwrap();
+    view
+}
+
+/// A client's links to all replicas.
+pub struct TestClient {
+    pub identity: ClientIdentity,
+    pub session: SessionId,
+    links: Vec<(LinkId, ClientLink, ReplicaLink)>,
+    pub received: Vec<Vec<ReplicaFrame>>,
+}
+
+pub struct Net {
+    pub view: Arc<View>,
+    pub replicas: Vec<Replica<Log>>,
+    pub now: Now,
+    /// Messages on their way, by (from, to).
+    pub wires: BTreeMap<(usize, usize), VecDeque<PeerMessage>>,
+    /// Pairs whose stream is down.
+    pub cut: Vec<(usize, usize)>,
+    pub clients: Vec<TestClient>,
+    pub notices: Vec<Vec<Notice>>,
+    next_link: u64,
+}
+
+impl Net {
+    pub fn new(n: usize, f: usize) -> Self {
+        Self::with(n, f, Parameters::default())
+    }
+
+    pub fn with(n: usize, f: usize, parameters: Parameters) -> Self {
+        let view = Arc::new(view(n, f));
+        let now = Now { instant: Instant::from_micros(1), unix: UnixMicros(START) };
+        let replicas =
+            (0..n).map(|me| Self::replica(&view, me, Start::Genesis, &parameters, now)).collect();
+        let mut net = Self {
+            view,
+            replicas,
+            now,
+            wires: BTreeMap::new(),
+            cut: Vec::new(),
+            clients: Vec::new(),
+            notices: vec![Vec::new(); n],
+            next_link: 0,
+        };
+        for a in 0..n {
+            for b in 0..a {
+                net.connect(a, b);
+            }
+        }
+        net.run();
+        net
+    }
+
+    fn replica(
+        view: &Arc<View>,
+        me: usize,
+        start: Start,
+        parameters: &Parameters,
+        now: Now,
+    ) -> Replica<Log> {
+        let config = ReplicaConfig {
+            view: Arc::clone(view),
+            me,
+            signing_key: signing_key(me),
+            start,
+            parameters: parameters.clone(),
+        };
+        Replica::new(config, Log::default(), now)
+    }
+
+    pub fn connect(&mut self, a: usize, b: usize) {
+        self.cut.retain(|&pair| pair != (a, b) && pair != (b, a));
+        self.replicas[a].handle_peer_connected(self.now, b);
+        self.replicas[b].handle_peer_connected(self.now, a);
+    }
+
+    pub fn disconnect(&mut self, a: usize, b: usize) {
+        self.cut.push((a, b));
+        self.wires.remove(&(a, b));
+        self.wires.remove(&(b, a));
+        self.replicas[a].handle_peer_disconnected(self.now, b);
+        self.replicas[b].handle_peer_disconnected(self.now, a);
+    }
+
+    /// Cuts a replica off from all others.
+    pub fn isolate(&mut self, a: usize) {
+        for b in 0..self.replicas.len() {
+            if a != b {
+                self.disconnect(a, b);
+            }
+        }
+    }
+
+    pub fn rejoin(&mut self, a: usize) {
+        for b in 0..self.replicas.len() {
+            if a != b {
+                self.connect(a, b);
+            }
+        }
+    }
+
+    /// Restarts a replica without memory.
+    pub fn restart(&mut self, me: usize) {
+        self.isolate(me);
+        self.replicas[me] =
+            Self::replica(&self.view, me, Start::Learner, &Parameters::default(), self.now);
+        self.rejoin(me);
+    }
+
+    /// Puts a message on the wire as if `from` had sent it.
+    pub fn inject(&mut self, from: usize, to: usize, message: PeerMessage) {
+        self.wires.entry((from, to)).or_default().push_back(message);
+    }
+
+    /// Drains one replica's outputs onto the wires and to the clients.
+    pub fn drain(&mut self, index: usize) {
+        while let Some(sent) = self.replicas[index].poll_peer() {
+            for to in sent.to.iter() {
+                let cut = self.cut.contains(&(index, to)) || self.cut.contains(&(to, index));
+                if !cut {
+                    self.wires.entry((index, to)).or_default().push_back(sent.message.clone());
+                }
+            }
+        }
+        while let Some(sent) = self.replicas[index].poll_client() {
+            for client in &mut self.clients {
+                if let Some((_, at_client, at_replica)) =
+                    client.links.get_mut(index).filter(|(link, ..)| *link == sent.link)
+                {
+                    let bytes = Bytes::from(at_replica.seal(&sent.frame));
+                    let frame = at_client.open(&bytes).unwrap().into_inner();
+                    client.received[index].push(frame);
+                }
+            }
+        }
+        while let Some(notice) = self.replicas[index].poll_notice() {
+            self.notices[index].push(notice);
+        }
+    }
+
+    /// Delivers everything until nothing moves.
+    pub fn run(&mut self) {
+        loop {
+            for index in 0..self.replicas.len() {
+                self.drain(index);
+            }
+            let Some((&(from, to), _)) = self.wires.iter().find(|(_, queue)| !queue.is_empty())
+            else {
+                return;
+            };
+            let message = self.wires.get_mut(&(from, to)).unwrap().pop_front().unwrap();
+            let bytes = PeerLink::encode(&self.view, message);
+            let verified = PeerLink::authenticated(&self.view, from).open(&bytes).unwrap();
+            self.replicas[to].handle_peer_message(self.now, verified);
+        }
+    }
+
+    /// Lets time pass, firing timers on the way.
+    pub fn wait(&mut self, duration: Duration) {
+        let end = self.now.instant + duration;
+        loop {
+            self.run();
+            let due = self
+                .replicas
+                .iter()
+                .filter_map(Replica::next_deadline)
+                .min()
+                .filter(|&due| due <= end);
+            let at = due.unwrap_or(end).max(self.now.instant);
+            self.now.unix = self.now.unix + at.since(self.now.instant);
+            self.now.instant = at;
+            if due.is_none() {
+                return;
+            }
+            for index in 0..self.replicas.len() {
+                if self.replicas[index].next_deadline().is_some_and(|due| due <= at) {
+                    self.replicas[index].handle_deadline(self.now);
+                }
+            }
+        }
+    }
+
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.wait(Duration::from_millis(ms));
+    }
+
+    /// A new client with links to all replicas; gives its index.
+    pub fn client(&mut self) -> usize {
+        let index = self.clients.len();
+        let identity = ClientIdentity::from_secret([200 + u8::try_from(index).unwrap(); 32]);
+        let mut links = Vec::new();
+        for replica in 0..self.replicas.len() {
+            self.next_link += 1;
+            let link = LinkId(self.next_link);
+            let seed = [u8::try_from(self.next_link).unwrap(); 32];
+            let (handshake, hello) = ClientHandshake::begin(&self.view, replica, &identity, seed);
+            let keypair = noise_key(replica);
+            let server = ServerHandshake { view: &self.view, keypair: &keypair };
+            let welcome = self.replicas[replica].welcome();
+            let accepted = server.accept(&hello, &welcome, seed).unwrap();
+            let (at_client, _) = handshake.finish(&accepted.reply).unwrap();
+            self.replicas[replica].handle_client_connected(self.now, link, accepted.link.client());
+            links.push((link, at_client, accepted.link));
+        }
+        let received = vec![Vec::new(); links.len()];
+        let session = SessionId([u8::try_from(index).unwrap(); 16]);
+        self.clients.push(TestClient { identity, session, links, received });
+        index
+    }
+
+    pub fn id(&self, client: usize, number: u64) -> RequestId {
+        let client = &self.clients[client];
+        RequestId { client: client.identity.id(), session: client.session, number }
+    }
+
+    /// The bytes of a request; number 1 is born now.
+    pub fn request(&self, client: usize, number: u64, operation: Operation) -> Bytes {
+        let born = if number == 1 { self.now.unix } else { UnixMicros::ZERO };
+        let id = self.id(client, number);
+        Request { service: self.view.service, id, born, operation }.encode()
+    }
+
+    /// Sends a frame on one link, as a client with a valid MAC does.
+    pub fn send(
+        &mut self,
+        client: usize,
+        replica: usize,
+        frame: &ClientFrame,
+    ) -> Result<(), ClientFault> {
+        let (link, at_client, at_replica) = &mut self.clients[client].links[replica];
+        let bytes = Bytes::from(at_client.seal(frame));
+        let verified = at_replica.open(&bytes).unwrap();
+        self.replicas[replica].handle_client_frame(self.now, *link, verified)
+    }
+
+    /// Sends a request to some replicas.
+    pub fn submit(&mut self, client: usize, body: &Bytes, to: &[usize]) {
+        for &replica in to {
+            let frame = Frame::new(ClientHeader::Request { full: true }, body.clone());
+            self.send(client, replica, &frame).unwrap();
+        }
+    }
+
+    /// Sends an operation to all replicas.
+    pub fn invoke(&mut self, client: usize, number: u64, payload: &'static str) {
+        let operation = Operation::Execute(Bytes::from_static(payload.as_bytes()));
+        let body = self.request(client, number, operation);
+        let all: Vec<usize> = (0..self.replicas.len()).collect();
+        self.submit(client, &body, &all);
+    }
+
+    pub fn execute(payload: &'static str) -> Operation {
+        Operation::Execute(Bytes::from_static(payload.as_bytes()))
+    }
+
+    /// What each replica has executed.
+    pub fn logs(&self) -> Vec<Vec<&str>> {
+        self.replicas
+            .iter()
+            .map(|replica| {
+                let log = &replica.service().0;
+                log.iter().map(|operation| std::str::from_utf8(operation).unwrap()).collect()
+            })
+            .collect()
+    }
+
+    /// The replies that a client got from one replica: number, instance, body.
+    pub fn replies(&self, client: usize, replica: usize) -> Vec<(u64, Cid, Bytes)> {
+        self.clients[client].received[replica]
+            .iter()
+            .filter_map(|frame| match frame.header {
+                ReplicaHeader::Reply { number, cid, .. } => Some((number, cid, frame.body.clone())),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn suspicions(&self) -> usize {
+        let suspected = |notice: &&Notice| matches!(notice, Notice::LeaderSuspected { .. });
+        self.notices.iter().flatten().filter(suspected).count()
+    }
+}

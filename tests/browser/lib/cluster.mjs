@@ -1,0 +1,109 @@
+// A `webbft cluster` of real daemons on free ports, in a temporary directory.
+
+import { spawn } from 'node:child_process';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { until } from './wait.mjs';
+
+/** How much of the daemons' output an error message shows. */
+const LOG_TAIL = 4_000;
+
+const running = new Set();
+// Whatever ends this process also ends the daemons; a signal would otherwise skip the exit event.
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGTERM');
+});
+for (const [signal, code] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+]) {
+  process.once(signal, () => process.exit(code));
+}
+
+function named(variable, what) {
+  const value = process.env[variable];
+  if (!value) throw new Error(`${variable} must name ${what}; \`cargo xtask test\` sets it`);
+  return value;
+}
+
+function listens(port) {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
+
+/** The first of `count` consecutive free ports, below the range that systems give out by themselves. */
+async function freePorts(count) {
+  for (let attempt = 0; attempt < 50; attempt++) {
+    const first = 12_000 + Math.floor(Math.random() * 18_000);
+    const ports = Array.from({ length: count }, (_, i) => first + i);
+    if ((await Promise.all(ports.map(listens))).every(Boolean)) return first;
+  }
+  throw new Error(`found no ${count} consecutive free ports between 12000 and 30000`);
+}
+
+/**
+ * Starts four replicas of the editor and waits until all serve. `byzantine` is `ID=KIND` as
+ * `webbft cluster` takes it.
+ */
+export async function startCluster({ byzantine } = {}) {
+  const binary = named('WEBBFT', 'the daemon');
+  const page = named('WEBBFT_PAGE', "the page's built files");
+  const directory = await mkdtemp(join(tmpdir(), 'webbft-browser-'));
+  const description = join(directory, 'cluster', 'cluster.json');
+  const args = ['cluster', '--service', 'editor', '--dir', join(directory, 'cluster')];
+  args.push('--n', '4', '--f', '1', '--static', page);
+  args.push('--base-port', String(await freePorts(8)));
+  if (byzantine) args.push('--byzantine', byzantine);
+
+  let log = '';
+  const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  running.add(child);
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding('utf8').on('data', (text) => {
+      log = (log + text).slice(-LOG_TAIL);
+    });
+  }
+  const ended = new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code, signal) => {
+      running.delete(child);
+      resolve(signal ?? code);
+    });
+  });
+
+  async function stop() {
+    if (running.has(child)) {
+      child.kill('SIGTERM');
+      const outcome = await Promise.race([
+        ended,
+        until('the cluster stops on SIGTERM', () => !running.has(child), { otherwise: () => log }),
+      ]);
+      if (outcome !== true && outcome !== 0) {
+        throw new Error(`the cluster ended with ${outcome} on SIGTERM; it printed:\n${log}`);
+      }
+    }
+    await rm(directory, { recursive: true, force: true });
+  }
+
+  try {
+    const text = await until(
+      'the replicas serve',
+      () => {
+        if (running.has(child)) return readFile(description, 'utf8').catch(() => null);
+        return ended.then((outcome) => {
+          throw new Error(`the cluster ended with ${outcome}; it printed:\n${log}`);
+        });
+      },
+      { limitMs: 30_000, otherwise: () => log },
+    );
+    return { replicas: JSON.parse(text).replicas, stop, log: () => log };
+  } catch (error) {
+    await stop().catch(() => {});
+    throw error;
+  }
+}

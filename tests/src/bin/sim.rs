@@ -66,8 +66,11 @@ fn main() -> ExitCode {
                     if trace {
                         println!("{:#?}", Plan::draw(seed));
                     }
-                    let outcome =
-                        if trace { run_plan(Plan::draw(seed), true) } else { run_seed(seed, false) };
+                    let outcome = if trace {
+                        run_plan(Plan::draw(seed), true)
+                    } else {
+                        run_seed(seed, false)
+                    };
                     let mut total = total.lock().expect("no thread panics while it holds this");
                     total.0.add(&outcome.statistics);
                     if !outcome.is_clean() {

@@ -7,9 +7,7 @@ use webbft_protocol::auth::{ClientHandshake, ClientIdentity, ClientLink};
 use webbft_protocol::membership::{Cid, ReplicaSet, ServiceId, SessionId, View, ViewNumber};
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::limits::{MAX_CLIENT_FRAME, SESSION_WINDOW};
-use webbft_protocol::wire::{
-    ClientHeader, Frame, Operation, Request, RequestId, Topic,
-};
+use webbft_protocol::wire::{ClientHeader, Frame, Operation, Request, RequestId, Topic};
 
 use super::history::Fact;
 use super::invariants::FIRST_ATTACKER;
@@ -27,7 +25,7 @@ const RECORDED: usize = 50;
 
 enum Link {
     Closed,
-    Opening(u64),
+    Opening,
     Shaking(u64, ClientHandshake),
     Up(u64, ClientLink),
 }
@@ -188,11 +186,11 @@ impl World {
         for replica in 0..self.plan.n {
             match self.attackers[me].links[replica] {
                 Link::Closed => {
-                    let id = self.open_conn(Owner::Attacker(me), replica);
-                    self.attackers[me].links[replica] = Link::Opening(id);
+                    self.open_conn(Owner::Attacker(me), replica);
+                    self.attackers[me].links[replica] = Link::Opening;
                 }
                 Link::Up(..) => up += 1,
-                Link::Opening(_) | Link::Shaking(..) => {}
+                Link::Opening | Link::Shaking(..) => {}
             }
         }
         up == self.plan.n || self.draw.chance(1, 4)
@@ -368,18 +366,11 @@ impl World {
                 // A request with a foreign service, or an operation that the service refuses.
                 let number = self.next_attack_number(me);
                 let node = &self.attackers[me];
-                let service = if self.draw.chance(1, 2) {
-                    ServiceId([1; 16])
-                } else {
-                    self.view.service
-                };
+                let service =
+                    if self.draw.chance(1, 2) { ServiceId([1; 16]) } else { self.view.service };
                 let request = Request {
                     service,
-                    id: RequestId {
-                        client: node.identity.id(),
-                        session: node.session,
-                        number,
-                    },
+                    id: RequestId { client: node.identity.id(), session: node.session, number },
                     born: node.time,
                     operation: Operation::Execute(noise),
                 };
@@ -402,11 +393,8 @@ impl World {
             UnixMicros(u64::MAX),
         ]);
         let body = self.attack_request(me, 1, 0, born);
-        let to = if self.draw.chance(1, 2) {
-            all
-        } else {
-            draw_subset(&mut self.draw, self.plan.n)
-        };
+        let to =
+            if self.draw.chance(1, 2) { all } else { draw_subset(&mut self.draw, self.plan.n) };
         self.attack_everyone(me, to, &body);
         self.attackers[me].number = 1;
     }

@@ -252,7 +252,8 @@ impl Byzantine {
     fn forged_decision(&self, draw: &mut Draw) -> PeerMessage {
         let far = Cid(draw.number() >> draw.below(64));
         let cid = *draw.pick(&[self.last_cid, self.last_cid.next(), Cid(self.last_cid.0 + 2), far]);
-        let body = draw.pick(&self.overheard_or_forged(draw)).clone();
+        let known = self.overheard_or_forged(draw);
+        let body = draw.pick(&known).clone();
         let entry = BatchEntry { id: body.id, digest: Digest::of(&body.encode()) };
         let time = UnixMicros(draw.number() >> draw.below(64));
         let batch = Batch { time, entries: vec![entry] };
@@ -271,8 +272,7 @@ impl Byzantine {
                     .members
                     .iter()
                     .flat_map(|member| {
-                        [member.id, self.view.members[self.me].id]
-                            .map(|id| (id, signature.clone()))
+                        [member.id, self.view.members[self.me].id].map(|id| (id, signature.clone()))
                     })
                     .collect();
                 let certificate = Certificate { epoch, signatures };
@@ -436,11 +436,8 @@ fn extra(frame: &ReplicaFrame, draw: &mut Draw) -> Vec<ReplicaFrame> {
                 digest: Digest::of(&payload),
                 full: true,
             };
-            let gap = ReplicaHeader::Gap {
-                session: *session,
-                topic: topic.clone(),
-                first: number + 50,
-            };
+            let gap =
+                ReplicaHeader::Gap { session: *session, topic: topic.clone(), first: number + 50 };
             vec![Frame::new(event, payload), Frame::bare(gap)]
         }
         ReplicaHeader::Reply { session, number, digest, .. } => {

@@ -109,7 +109,10 @@ impl ClientNode {
             let topic = topic_of(subscription.key);
             let head = heads.get(&topic).copied().unwrap_or(0);
             (subscription.next != head + 1).then(|| {
-                format!("waits for event {} of {topic}, of which there are {head}", subscription.next)
+                format!(
+                    "waits for event {} of {topic}, of which there are {head}",
+                    subscription.next
+                )
             })
         })
     }
@@ -318,11 +321,8 @@ impl World {
         let impatient = self.phase == Phase::One
             && habits.impatient_one_in > 0
             && self.draw.chance(1, habits.impatient_one_in);
-        let timeout = if impatient {
-            Duration::from_micros(self.draw.between(10 * MS..=S))
-        } else {
-            PATIENT
-        };
+        let timeout =
+            if impatient { Duration::from_micros(self.draw.between(10 * MS..=S)) } else { PATIENT };
         let now = self.clients[me].now(self);
         let key = u8::try_from(self.draw.below(KEYS)).unwrap_or(0);
         let began = self.now;

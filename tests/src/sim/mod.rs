@@ -6,21 +6,21 @@
 //! phase two they have stopped (Byzantine replicas stay what they are) and everything must finish
 //! within a bound of virtual time. [`invariants`] judge what was sent, executed and told.
 
-mod attacker;
-mod audit;
-mod byzantine;
-mod client_node;
-mod draw;
+pub mod attacker;
+pub mod audit;
+pub mod byzantine;
+pub mod client_node;
+pub mod draw;
 pub mod history;
 pub mod invariants;
-mod network;
-mod plan;
-mod queue;
-mod replica_node;
-mod report;
-mod runner;
+pub mod network;
+pub mod plan;
+pub mod queue;
+pub mod replica_node;
+pub mod report;
+pub mod runner;
 pub mod service;
-mod world;
+pub mod world;
 
 pub use draw::Draw;
 pub use plan::{

@@ -158,10 +158,7 @@ impl Conn {
                 vec![fails(damaged.into())]
             }
             // Repeated.
-            1 => vec![
-                Carried { bytes: bytes.clone(), must_fail: spoilt },
-                fails(bytes.clone()),
-            ],
+            1 => vec![Carried { bytes: bytes.clone(), must_fail: spoilt }, fails(bytes.clone())],
             // Left out: the next one must fail.
             2 => Vec::new(),
             // Cut short.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use webbft_protocol::auth::{NoiseKeypair, PeerLink, ServerHandshake, SigningKey};
@@ -12,7 +11,6 @@ use webbft_protocol::replica::{LinkId, Notice, Parameters, Replica, ReplicaConfi
 use webbft_protocol::wire::{ReplicaFrame, ReplicaHeader};
 
 use super::byzantine::Byzantine;
-use super::draw::Draw;
 use super::history::Fact;
 use super::network::{Carried, End, Owner, pair_of};
 use super::plan::{MS, Sabotage};
@@ -177,11 +175,11 @@ impl World {
     pub(super) fn closed_at_replica(&mut self, id: u64) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let replica = conn.replica;
-        if conn.replica_end == End::Open {
+        let was_open = std::mem::replace(&mut conn.replica_end, End::Closed) == End::Open;
+        if was_open {
             self.replicas[replica].closed.push(id);
             self.wake(replica);
         }
-        conn.replica_end = End::Closed;
         self.forget_conn(id);
     }
 
@@ -371,8 +369,8 @@ impl World {
             }
             Ok(accepted) => {
                 let client = accepted.link.client();
-                self.trace(|| format!("r{me} accepts link {id} of {client:?}"));
                 node.replica.handle_client_connected(now, LinkId(id), client);
+                self.trace(|| format!("r{me} accepts link {id} of {client:?}"));
                 if let Some(conn) = self.conns.get_mut(&id) {
                     conn.link = Some(accepted.link);
                 }

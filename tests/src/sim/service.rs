@@ -308,8 +308,7 @@ mod tests {
         let payload = Op { tag, action }.encode();
         let mut published = Vec::new();
         let client = ClientId([1; 16]);
-        let mut context =
-            Context::new(client, Cid(cid), UnixMicros(cid), [0; 32], &mut published);
+        let mut context = Context::new(client, Cid(cid), UnixMicros(cid), [0; 32], &mut published);
         service.execute(&payload, &mut context)
     }
 

@@ -359,10 +359,6 @@ impl World {
         self.done = true;
     }
 
-    pub(super) fn log_len(&self) -> usize {
-        self.oracle.log().len()
-    }
-
     fn partition(&mut self, index: usize) {
         let partition = self.plan.faults.partitions[index];
         self.stats.count("partition");
@@ -525,8 +521,8 @@ impl World {
     pub(super) fn send_peer(&mut self, from: usize, to: usize, bytes: Bytes) {
         let (pair, side) = pair_of(from, to);
         let delay = self.delay();
-        let breaks = self.phase == Phase::One
-            && self.draw.chance(self.plan.faults.peer_breaks, 1_000_000);
+        let breaks =
+            self.phase == Phase::One && self.draw.chance(self.plan.faults.peer_breaks, 1_000_000);
         let now = self.now;
         let state = self.pairs.get(pair);
         let Some(stream) = state.up[side] else { return };

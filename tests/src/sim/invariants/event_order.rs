@@ -76,8 +76,7 @@ impl Invariant for EventOrder {
                 let Some(subscriber) = self.subscribers.get_mut(&(*author, *subscription)) else {
                     return Err(format!("client {author} was told of a gap without subscription"));
                 };
-                let published =
-                    self.topics.get(&subscriber.topic).map_or(0, Vec::len) as u64;
+                let published = self.topics.get(&subscriber.topic).map_or(0, Vec::len) as u64;
                 if *missed_from != subscriber.next || next <= missed_from {
                     return Err(format!(
                         "client {author} was told of a gap from {missed_from} to {next} where {} \
@@ -96,8 +95,7 @@ impl Invariant for EventOrder {
             }
             Fact::End => {
                 for ((author, _), subscriber) in &self.subscribers {
-                    let published =
-                        self.topics.get(&subscriber.topic).map_or(0, Vec::len) as u64;
+                    let published = self.topics.get(&subscriber.topic).map_or(0, Vec::len) as u64;
                     if subscriber.next != published + 1 {
                         return Err(format!(
                             "client {author} was not given events {} to {published} of {}",

@@ -16,7 +16,9 @@ impl Invariant for LinkIntegrity {
 
     fn check(&mut self, fact: &Fact, _: &[Executed], _: &Setting) -> Result<(), String> {
         match fact {
-            Fact::TamperedFrameTaken { by } => Err(format!("{by} took a frame that was tampered with")),
+            Fact::TamperedFrameTaken { by } => {
+                Err(format!("{by} took a frame that was tampered with"))
+            }
             _ => Ok(()),
         }
     }

@@ -40,10 +40,9 @@ fn initial(query: Query) -> Bytes {
 
 impl ReadsLinearizable {
     fn key(&mut self, query: Query) -> &mut Key {
-        self.keys.entry(query).or_insert_with(|| Key {
-            versions: vec![(Cid::ZERO, initial(query))],
-            floor: 0,
-        })
+        self.keys
+            .entry(query)
+            .or_insert_with(|| Key { versions: vec![(Cid::ZERO, initial(query))], floor: 0 })
     }
 
     fn take_in(&mut self, log: &[Executed]) {
@@ -84,8 +83,8 @@ impl Invariant for ReadsLinearizable {
             Fact::ReadDone { author, read, query, result, .. } => {
                 let floor = self.begun.remove(&(*author, *read)).unwrap_or(0);
                 let key = self.key(*query);
-                let found = (floor..key.versions.len())
-                    .find(|&version| key.versions[version].1 == *result);
+                let found =
+                    (floor..key.versions.len()).find(|&version| key.versions[version].1 == *result);
                 match found {
                     Some(version) => key.floor = key.floor.max(version),
                     None if key.versions.iter().any(|(_, value)| value == result) => {
@@ -148,12 +147,7 @@ mod tests {
         let mut reads = ReadsLinearizable::default();
         let mut check = |fact: &Fact| reads.check(fact, &log, &setting()).is_ok();
         let result = Bytes::from_static(&[3]);
-        assert!(check(&Fact::InvokeDone {
-            author: 0,
-            payload: op,
-            result,
-            evidence: evidence(1)
-        }));
+        assert!(check(&Fact::InvokeDone { author: 0, payload: op, result, evidence: evidence(1) }));
         let query = Query::Counter(0);
         assert!(check(&Fact::ReadBegan { author: 1, read: 0, query }));
         let result = Bytes::from_static(&[0]);

@@ -63,10 +63,7 @@ impl Invariant for ReplyValidity {
             }
             Fact::InvokeFailed { author, payload, error, outcome } => {
                 let executed = self.places.contains_key(payload);
-                let panics = matches!(
-                    Op::decode(payload),
-                    Some(Op { action: Action::Panic, .. })
-                );
+                let panics = matches!(Op::decode(payload), Some(Op { action: Action::Panic, .. }));
                 if (*error == CallError::Faulted) != panics
                     && !(panics && matches!(outcome, Outcome::Unknown | Outcome::NotSent))
                 {

@@ -32,8 +32,10 @@ pub struct EndpointOptions {
     /// How long they do.
     pub late_votes: Duration,
     /// A replica with an open link that answered none of this many completed calls is suspected
-    /// of silence.
+    /// of silence,
     pub silent_after: u32,
+    /// if the first of them is this long ago.
+    pub silent_for: Duration,
     /// Events of one subscription that each replica may send ahead of the next one to deliver.
     pub events_ahead: usize,
 }
@@ -53,6 +55,7 @@ impl Default for EndpointOptions {
             late_calls: 64,
             late_votes: Duration::from_secs(5),
             silent_after: 8,
+            silent_for: Duration::from_secs(2),
             events_ahead: 256,
         }
     }

@@ -17,6 +17,9 @@ use crate::time::UnixMicros;
 use crate::wire::limits::{MAX_BATCH_BYTES, MAX_BATCH_REQUESTS, SESSION_WINDOW};
 use crate::wire::{BatchEntry, Refusal, Request, RequestId, SessionKey, Vouch, VouchGroup};
 
+/// A body that is still missing is asked for again after this many ticks.
+const FETCH_TICKS: u32 = 10;
+
 /// Quotas on what this replica vouches for directly (rule A10). The same at all replicas: what a
 /// peer may vouch for follows from them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +64,8 @@ pub struct Admission {
     /// when they are ordered or lose a voucher; readers check.
     queue: VecDeque<RequestId>,
     outbox: Outbox,
-    /// Digests that f + 1 replicas vouch for and whose bodies are missing.
-    wanted: BTreeSet<(RequestId, Digest)>,
+    /// Digests that f + 1 replicas vouch for and whose bodies are missing, and for how many ticks.
+    wanted: BTreeMap<(RequestId, Digest), u32>,
     /// Peers some of whose vouches had to be ignored because this replica lags (rule A3).
     ignored: ReplicaSet,
 }
@@ -80,7 +83,7 @@ impl Admission {
             new_sessions: (0..quorums.n()).map(|_| NewSessions::default()).collect(),
             queue: VecDeque::new(),
             outbox: Outbox::default(),
-            wanted: BTreeSet::new(),
+            wanted: BTreeMap::new(),
             ignored: ReplicaSet::EMPTY,
         }
     }
@@ -222,7 +225,7 @@ impl Admission {
             if held {
                 self.vouch(id, digest, sessions);
             } else if ever == self.quorums.one_correct() {
-                self.wanted.insert((id, digest));
+                self.wanted.insert((id, digest), 0);
             }
         }
         self.queue_admitted(key, sessions);
@@ -326,7 +329,7 @@ impl Admission {
         }
         for peer in 0..self.new_sessions.len() {
             for key in self.new_sessions[peer].expire(sessions.horizon()) {
-                self.retract(&key, peer);
+                self.retract(&key, peer, false);
             }
         }
         while self.queue.front().is_some_and(|id| {
@@ -344,22 +347,22 @@ impl Admission {
         self.ignored.remove(peer);
         let keys: Vec<SessionKey> = self.pending.keys().copied().collect();
         for key in keys {
-            self.retract(&key, peer);
+            self.retract(&key, peer, true);
             self.queue_admitted(key, sessions);
         }
     }
 
-    /// Takes a member's vouches out of one session.
-    fn retract(&mut self, key: &SessionKey, peer: usize) {
+    /// Takes a member's vouches out of one session. `remember`: what f + 1 replicas ever vouched
+    /// for, or what is held, may still be proposed (rule A7).
+    fn retract(&mut self, key: &SessionKey, peer: usize, remember: bool) {
         let needed = self.quorums.one_correct();
-        let (me, wanted) = (self.me, &mut self.wanted);
+        let wanted = &mut self.wanted;
         let Some(session) = self.pending.get_mut(key) else { return };
         session.numbers.retain(|&number, pending| {
             pending.candidates.retain_mut(|candidate| {
                 candidate.vouchers.remove(peer);
-                // What f + 1 replicas ever vouched for may still be proposed (rule A7).
                 let keep = !candidate.vouchers.is_empty()
-                    || (peer != me && (candidate.ever.len() >= needed || candidate.body.is_some()));
+                    || (remember && (candidate.ever.len() >= needed || candidate.body.is_some()));
                 if !keep {
                     wanted.remove(&(key.request(number), candidate.digest));
                 }
@@ -504,15 +507,32 @@ impl Admission {
         self.new_sessions[self.me].oldest()
     }
 
-    /// Digests whose bodies are wanted from peers, and who vouches for each.
-    pub fn wanted(&self) -> impl Iterator<Item = (Vouch, ReplicaSet)> + '_ {
-        self.wanted.iter().map(|&(id, digest)| {
-            let vouchers = self
-                .pending_number(&id)
-                .and_then(|number| number.candidate(&digest))
-                .map_or(ReplicaSet::EMPTY, |candidate| candidate.ever);
-            (Vouch { id, digest }, vouchers)
-        })
+    /// Are bodies missing that f + 1 replicas vouch for?
+    #[must_use]
+    pub fn wants_bodies(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
+    /// One tick of the fetch timer: gives the digests whose bodies are to be asked for now, and
+    /// who vouches for each. The client's own copy usually comes a moment after the vouches, so
+    /// a body is asked for at its second tick, and then at every tenth.
+    pub fn tick_wanted(&mut self) -> Vec<(Vouch, ReplicaSet)> {
+        let mut due = Vec::new();
+        for (key, ticks) in &mut self.wanted {
+            *ticks += 1;
+            if *ticks % FETCH_TICKS == 2 {
+                due.push(*key);
+            }
+        }
+        due.into_iter()
+            .map(|(id, digest)| {
+                let vouchers = self
+                    .pending_number(&id)
+                    .and_then(|number| number.candidate(&digest))
+                    .map_or(ReplicaSet::EMPTY, |candidate| candidate.ever);
+                (Vouch { id, digest }, vouchers)
+            })
+            .collect()
     }
 
     /// Peers to be asked for their complete sets, because some of their vouches came too early

@@ -15,14 +15,14 @@ use crate::auth::{CertificateError, SigningKey, VerifiedCertificate, sign_accept
 use crate::execution::{OrderedRequest, Sessions};
 use crate::membership::{Cid, Digest, Epoch, Quorums, Regency, ReplicaSet, View};
 use crate::time::UnixMicros;
+use crate::wire::limits::MAX_SERVED_BYTES;
 use crate::wire::{Batch, BatchEntry, Decision, PeerMessage, Request};
 
 /// Instances beyond the open one for which votes are kept. A correct peer is ahead by more only
 /// if this replica lags, and then it fetches decisions.
 const AHEAD: u64 = 16;
-/// Decisions in one answer, and their bodies together in bytes.
+/// Decisions in one answer.
 const MAX_SERVED: u64 = 64;
-const MAX_SERVED_BYTES: usize = 4 << 20;
 
 /// Who this replica is in which view.
 #[derive(Debug, Clone)]

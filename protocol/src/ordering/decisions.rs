@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::auth::VerifiedCertificate;
-use crate::membership::{Cid, Digest, Epoch, ReplicaSet, View};
+use crate::membership::{Cid, Digest, Epoch, View};
 use crate::wire::{Batch, Certificate, Decision};
 
 /// Instances kept at most.
@@ -138,11 +138,5 @@ impl Decisions {
             certificate: certificate.clone(),
             bodies: entry.bodies.clone(),
         })
-    }
-
-    /// Who is known to have accepted an instance: worth asking for its bodies.
-    #[must_use]
-    pub fn holders(accepts: &BTreeMap<usize, Bytes>) -> ReplicaSet {
-        accepts.keys().copied().collect()
     }
 }

@@ -21,8 +21,8 @@ use crate::ordering::{
     Admission, Consensus, ConsensusConfig, Decided, LeaderTimer, Learner, Overdue, Vote,
 };
 use crate::time::{Instant, Now, UnixMicros};
-use crate::wire::limits::{MAX_BATCH_REQUESTS, MAX_FETCH};
-use crate::wire::{ClientFrame, PeerMessage, Vouch, Welcome};
+use crate::wire::limits::{MAX_BATCH_REQUESTS, MAX_FETCH, MAX_SERVED_BYTES};
+use crate::wire::{ClientFrame, PeerMessage, SessionKey, Vouch, Welcome};
 
 use clients::Clients;
 use timers::{Timer, Timers};
@@ -77,6 +77,8 @@ pub struct Replica<S> {
     empty_batches: u32,
     /// Rotates over the peers that are asked for decisions.
     asked: usize,
+    /// The last decided instance when the fetch timer was set.
+    lagging_at: Option<Cid>,
     /// Since the last drain something may have changed.
     dirty: bool,
     to_peers: VecDeque<ToPeers>,
@@ -112,6 +114,7 @@ impl<S: Service> Replica<S> {
             connected: ReplicaSet::EMPTY,
             empty_batches: 0,
             asked: me,
+            lagging_at: None,
             dirty: true,
             to_peers: VecDeque::new(),
             notices: VecDeque::new(),
@@ -192,13 +195,20 @@ impl<S: Service> Replica<S> {
                 if let Err(fault) = outcome {
                     self.misbehaved(peer, PeerFault::Vouch(fault));
                 }
-                for group in &groups {
-                    self.update_leader_timer(group.client, group.session);
+                if replace {
+                    // Anything may have stopped being admitted (rules A4 and A5).
+                    let keys: Vec<_> = self.admission.sessions().copied().collect();
+                    for key in keys {
+                        self.update_leader_timer(key);
+                    }
+                } else {
+                    for group in &groups {
+                        self.update_leader_timer(group.session_key());
+                    }
                 }
                 if self.admission.has_ignored() {
                     self.set_timer(Timer::AskForVouches, self.parameters.fetch_retry);
                 }
-                self.expect_bodies();
             }
             PeerMessage::ResendVouches => self.send_complete_set(ReplicaSet::one(peer)),
             PeerMessage::FetchBodies(wanted) => self.serve_bodies(peer, &wanted),
@@ -223,7 +233,9 @@ impl<S: Service> Replica<S> {
                 if let Some(decided) = self.consensus.handle_decision(peer, decision) {
                     self.execute(&decided);
                     // More of the same answer may follow; ask again when it is worked off.
-                    self.set_timer(Timer::FetchDecisions, self.parameters.fetch_more);
+                    self.lagging_at = Some(decided.cid);
+                    let at = self.now.instant + self.parameters.fetch_more;
+                    self.timers.set(Timer::FetchDecisions, at);
                 }
             }
             PeerMessage::DecisionsGone { first } => {
@@ -263,25 +275,28 @@ impl<S: Service> Replica<S> {
             }
         }
         while let Some(overdue) = self.leader_timer.fire(now.instant) {
-            match overdue {
-                Overdue::Resend(id) => {
-                    let body = self
-                        .admission
-                        .admitted_next(&id.session_key(), self.executor.sessions())
-                        .and_then(|vouch| self.admission.body(&vouch.id, &vouch.digest))
-                        .map(|body| body.bytes.clone());
-                    let leader = self.consensus.leader();
-                    if let Some(body) = body
-                        && leader != self.me
-                    {
-                        self.send(ReplicaSet::one(leader), PeerMessage::Body(body));
-                    }
-                }
-                Overdue::Suspect(id) => {
-                    let leader = self.consensus.leader();
-                    self.notices.push_back(Notice::LeaderSuspected { leader, request: id });
+            self.handle_overdue(overdue);
+        }
+    }
+
+    fn handle_overdue(&mut self, overdue: Overdue) {
+        let (Overdue::Resend(id) | Overdue::Suspect(id)) = overdue;
+        let key = id.session_key();
+        let leader = self.consensus.leader();
+        match (overdue, self.admission.admitted_next(&key, self.executor.sessions())) {
+            (Overdue::Resend(_), Some(next)) if next.id == id => {
+                if let Some(body) = self.admission.body(&id, &next.digest)
+                    && leader != self.me
+                {
+                    let message = PeerMessage::Body(body.bytes.clone());
+                    self.send(ReplicaSet::one(leader), message);
                 }
             }
+            (Overdue::Suspect(request), Some(next)) if next.id == id => {
+                self.notices.push_back(Notice::LeaderSuspected { leader, request });
+            }
+            // No longer admitted: the timer should not be running (rule A5).
+            _ => self.update_leader_timer(key),
         }
     }
 
@@ -422,14 +437,25 @@ impl<S: Service> Replica<S> {
         if self.admission.outbox().has_others() {
             self.set_timer(Timer::SendVouches, self.parameters.vouch_delay);
         }
-        self.expect_bodies();
-        if self.consensus.lags() {
-            self.set_timer(Timer::FetchDecisions, self.parameters.fetch_delay);
-        } else {
-            self.timers.clear(Timer::FetchDecisions);
+        if self.admission.wants_bodies() {
+            self.set_timer(Timer::FetchBodies, self.parameters.fetch_delay);
         }
+        self.watch_progress();
         if let Some(wait) = self.consensus.waits_for_clock(self.now.unix) {
             self.set_timer(Timer::ProposalClock, wait);
+        }
+    }
+
+    /// Lets the fetch timer run while there is a sign that others are further, from anew for each
+    /// instance: a replica that keeps deciding fetches nothing (rule N5).
+    fn watch_progress(&mut self) {
+        if !self.consensus.lags() {
+            self.lagging_at = None;
+            self.timers.clear(Timer::FetchDecisions);
+        } else if self.lagging_at != Some(self.consensus.last()) {
+            self.lagging_at = Some(self.consensus.last());
+            let at = self.now.instant + self.parameters.fetch_delay;
+            self.timers.set(Timer::FetchDecisions, at);
         }
     }
 
@@ -454,10 +480,10 @@ impl<S: Service> Replica<S> {
             self.leader_timer.restart(self.now.instant);
         }
         for entry in &batch.entries {
-            self.update_leader_timer(entry.id.client, entry.id.session);
+            self.update_leader_timer(entry.id.session_key());
         }
-        for key in &executed.evicted {
-            self.update_leader_timer(key.client, key.session);
+        for &key in &executed.evicted {
+            self.update_leader_timer(key);
         }
         for &request in &executed.faults {
             self.notices.push_back(Notice::ServiceFaulted { request, cid });
@@ -511,8 +537,7 @@ impl<S: Service> Replica<S> {
         false
     }
 
-    fn update_leader_timer(&mut self, client: ClientId, session: crate::membership::SessionId) {
-        let key = crate::wire::SessionKey { client, session };
+    fn update_leader_timer(&mut self, key: SessionKey) {
         let next = self.admission.admitted_next(&key, self.executor.sessions());
         self.leader_timer.set(self.now.instant, key, next.map(|vouch| vouch.id));
     }
@@ -521,7 +546,7 @@ impl<S: Service> Replica<S> {
         let leader = self.consensus.leader();
         for groups in self.admission.outbox().take_leader() {
             for group in &groups {
-                self.update_leader_timer(group.client, group.session);
+                self.update_leader_timer(group.session_key());
             }
             if leader != self.me {
                 let message = PeerMessage::Vouches { replace: false, groups };
@@ -548,42 +573,34 @@ impl<S: Service> Replica<S> {
         }
     }
 
-    /// The client's own copy usually comes a moment later: wait for it before asking a peer.
-    fn expect_bodies(&mut self) {
-        if self.admission.wanted().next().is_some() {
-            self.set_timer(Timer::FetchBodies, self.parameters.fetch_delay);
-        }
-    }
-
     fn fetch_bodies(&mut self) {
         let mut wanted: Vec<Vec<Vouch>> = vec![Vec::new(); self.view.n()];
-        for (vouch, vouchers) in self.admission.wanted() {
+        for (vouch, vouchers) in self.admission.tick_wanted() {
             // Any voucher may be a liar or out of reach: ask all of them.
             for peer in vouchers.without(self.me).iter() {
                 wanted[peer].push(vouch);
             }
         }
-        let mut any = false;
         for (peer, mut wanted) in wanted.into_iter().enumerate() {
             wanted.truncate(MAX_FETCH);
             if !wanted.is_empty() {
-                any = true;
                 self.send(ReplicaSet::one(peer), PeerMessage::FetchBodies(wanted));
             }
-        }
-        if any {
-            self.set_timer(Timer::FetchBodies, self.parameters.fetch_retry);
         }
     }
 
     fn serve_bodies(&mut self, peer: usize, wanted: &[Vouch]) {
-        let bodies: Vec<_> = wanted
-            .iter()
-            .filter_map(|vouch| self.admission.body(&vouch.id, &vouch.digest))
-            .map(|body| body.bytes.clone())
-            .collect();
-        for body in bodies {
-            self.send(ReplicaSet::one(peer), PeerMessage::Body(body));
+        let mut served = 0;
+        for vouch in wanted {
+            if let Some(body) = self.admission.body(&vouch.id, &vouch.digest) {
+                let bytes = body.bytes.clone();
+                served += bytes.len();
+                self.send(ReplicaSet::one(peer), PeerMessage::Body(bytes));
+            }
+            // The peer asks again for what is missing.
+            if served > MAX_SERVED_BYTES {
+                return;
+            }
         }
     }
 

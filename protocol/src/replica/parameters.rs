@@ -13,7 +13,8 @@ pub struct Parameters {
     /// How long vouches for replicas other than the leader wait for a vote to travel with; well
     /// under half of `request_timeout`.
     pub vouch_delay: Duration,
-    /// How long a missing body or decision may take to come on its own before it is asked for.
+    /// How long a missing decision may take to come on its own before it is asked for; a missing
+    /// body is asked for after one to two times this.
     pub fetch_delay: Duration,
     /// How long after asking this replica asks again.
     pub fetch_retry: Duration,
@@ -32,7 +33,7 @@ impl Default for Parameters {
         Self {
             request_timeout: Duration::from_secs(2),
             vouch_delay: Duration::from_millis(20),
-            fetch_delay: Duration::from_millis(20),
+            fetch_delay: Duration::from_millis(15),
             fetch_retry: Duration::from_millis(200),
             fetch_more: Duration::from_millis(2),
             learner_interval: Duration::from_secs(1),

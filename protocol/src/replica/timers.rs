@@ -42,6 +42,11 @@ impl Timers {
         *slot = Some(slot.map_or(at, |earlier| earlier.min(at)));
     }
 
+    /// Lets the timer fire at `at` and no earlier.
+    pub(super) const fn set(&mut self, timer: Timer, at: Instant) {
+        self.0[timer as usize] = Some(at);
+    }
+
     pub(super) const fn clear(&mut self, timer: Timer) {
         self.0[timer as usize] = None;
     }

@@ -18,6 +18,8 @@ pub const MAX_BATCH_BYTES: usize = 8 << 20;
 pub const MAX_VOUCHES: usize = 4096;
 /// Bodies asked for in one frame.
 pub const MAX_FETCH: usize = MAX_BATCH_REQUESTS;
+/// Bodies sent in answer to one request for them, together; the last may go beyond.
+pub const MAX_SERVED_BYTES: usize = 4 << 20;
 /// Request numbers of one session that may be in flight: a replica vouches directly for numbers
 /// up to this far beyond the session's last ordered one (rule A10).
 pub const SESSION_WINDOW: u64 = 128;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, decode, encode};
 use super::limits::{MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PEER_FRAME, MAX_VOUCHES};
-use super::request::RequestId;
+use super::request::{RequestId, SessionKey};
 use crate::membership::{
     Cid, ClientId, Digest, Epoch, ReplicaId, ReplicaSet, ServiceId, SessionId, ViewNumber,
 };
@@ -57,6 +57,12 @@ impl VouchGroup {
             }
         }
         groups
+    }
+
+    /// The session that the group is about.
+    #[must_use]
+    pub const fn session_key(&self) -> SessionKey {
+        SessionKey { client: self.client, session: self.session }
     }
 
     /// The vouches, one by one.

@@ -17,7 +17,7 @@ mod support;
 use support::Server;
 
 const CLIENTS: usize = 4;
-const INSERTS: [&str; 6] = ["", "a", "bc", "😀", "\n", "é😀"];
+const INSERTS: [&str; 6] = ["", "a", "bc", "😀", "\r\n", "é😀"];
 
 /// A request under way: base, tag, spans.
 type Request = (u64, String, Vec<Span>);

@@ -289,19 +289,6 @@ impl JsonService for Editor {
     type Reply = Reply;
     type Error = Error;
 
-    /// Refuses carriage returns. CodeMirror takes `\r\n` for one line break and counts it as one
-    /// code unit: a text with one in it would look shorter in a page than it is here.
-    fn admit(operation: &Operation) -> Result<(), String> {
-        let Operation::Edit { spans, .. } = operation else { return Ok(()) };
-        match spans.iter().position(|span| span.insert.contains('\r')) {
-            Some(index) => Err(format!(
-                "span {index} inserts a carriage return; lines end with a line feed alone: \
-                 replace \\r\\n and \\r by \\n"
-            )),
-            None => Ok(()),
-        }
-    }
-
     fn execute(&mut self, operation: Operation, context: &mut Context<'_>) -> Result<Reply, Error> {
         match operation {
             Operation::Edit { doc, base, tag, spans } => {

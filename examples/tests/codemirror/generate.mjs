@@ -15,8 +15,10 @@ const CASES = 5000;
 const SEED = 20181;
 const FILE = new URL("../vectors/codemirror-map.jsonl", import.meta.url);
 
-// No "\r": CodeMirror reads it as a line break and counts "\r\n" as one unit.
-const INSERTS = ["", "", "", "a", "b", "cd", "\n", "é", "😀", "x😀y", "\n\n"];
+const INSERTS = ["", "", "", "a", "b", "cd", "\n", "é", "😀", "x😀y", "\r\n"];
+
+// Named, because by default CodeMirror takes "\r\n" for one line break of one code unit.
+const LINE_SEPARATOR = "\n";
 
 /** A generator of numbers from a seed (xorshift32): `draw(n)` is below n. */
 function generator(seed) {
@@ -39,7 +41,7 @@ function randomEdit(draw, length) {
     spans.push({ from, to, insert: INSERTS[draw(INSERTS.length)] });
     from = to;
   }
-  return ChangeSet.of(spans, length);
+  return ChangeSet.of(spans, length, LINE_SEPARATOR);
 }
 
 function spansOf(changes) {

@@ -18,12 +18,22 @@ import { failure, suspicion } from './ui/words.ts';
 /** Unconfirmed changes are worth a word when they have been so for this long. */
 const NOTICEABLE_MS = 400;
 const NOTICE_MS = 8_000;
+/** Not reaching a quorum is worth a banner when it takes this long. */
+const SLOW_START_MS = 3_000;
 const FRAME_MS = 16;
+
+/** A document's name of the characters that the service takes. */
+function asDocumentName(text: string): string {
+  return text
+    .trim()
+    .replace(/[^A-Za-z0-9_-]+/g, '-')
+    .slice(0, 64);
+}
 
 /** The document's name: `#doc=notes`. */
 function documentName(): string {
-  const name = new URLSearchParams(location.hash.slice(1)).get('doc')?.trim();
-  return name ? name.slice(0, 64) : 'welcome';
+  const name = new URLSearchParams(location.hash.slice(1)).get('doc') ?? '';
+  return asDocumentName(name) || 'welcome';
 }
 
 async function loadView(): Promise<View> {
@@ -50,6 +60,7 @@ class Page {
     drawBrand();
     this.#nameDocument();
     this.#draw();
+    setTimeout(() => this.#drawSoon(), SLOW_START_MS);
     try {
       this.#open(await loadView());
     } catch (error) {
@@ -104,6 +115,10 @@ class Page {
       if (suspect) this.#announcer.say(`Replica ${replica} is a suspect. ${suspicion(suspect)}.`);
       this.#drawSoon();
     });
+    client.on('votes', ({ kind, call, evidence }) => {
+      if (kind === 'late') this.#panel.late(call, evidence);
+      this.#drawSoon();
+    });
     addEventListener('beforeunload', (event) => {
       if (session.pending && !this.#failure) event.preventDefault();
     });
@@ -115,9 +130,9 @@ class Page {
     name.value = this.#doc;
     byId('doc-form').addEventListener('submit', (event) => {
       event.preventDefault();
-      const wanted = name.value.trim() || this.#doc;
+      const wanted = asDocumentName(name.value) || this.#doc;
       name.value = wanted;
-      if (wanted !== this.#doc) location.hash = `doc=${encodeURIComponent(wanted)}`;
+      if (wanted !== this.#doc) location.hash = `doc=${wanted}`;
     });
     addEventListener('hashchange', () => {
       if (documentName() !== this.#doc) location.reload();
@@ -153,6 +168,7 @@ class Page {
     drawHeader({
       status,
       open: this.#editor !== null,
+      slow: performance.now() > SLOW_START_MS,
       waiting: this.#waiting(),
       failure: this.#failure,
       notice: this.#notice,

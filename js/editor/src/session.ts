@@ -4,9 +4,10 @@
  */
 
 import type { ChangeSet, Text } from '@codemirror/state';
-import { type Client, type Evidence, type Message, WebBftError } from 'webbft';
+import type { Client, Evidence, Message } from 'webbft';
+import { isSurvivable, serviceError } from './errors.ts';
 import type { EditEvent, EditorService, ServiceError } from './service.ts';
-import { type Batch, Sync } from './sync.ts';
+import { type Batch, type Incoming, Sync } from './sync.ts';
 
 /** What a session needs of the client. */
 export type EditorClient = Pick<
@@ -19,6 +20,8 @@ export interface Confirmation {
   readonly version: number;
   readonly evidence: Evidence;
   readonly own: boolean;
+  /** The client's id of the call; only for this page's edits. */
+  readonly call?: string;
   /** From sending to the agreed reply, in milliseconds; only for this page's edits. */
   readonly latencyMs?: number;
 }
@@ -39,8 +42,6 @@ export interface SessionListener {
   changed(): void;
 }
 
-/** Errors after which trying again is pointless. */
-const FATAL = new Set(['CLOSED', 'AUTH', 'VIEW', 'WASM_UNAVAILABLE', 'WASM_LOAD', 'WASM_CRASH']);
 const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 8_000;
 /** How long after the reply to an own edit its event may take before it is fetched. */
@@ -50,13 +51,6 @@ const EVENT_PATIENCE_MS = 2_000;
 function randomTag(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-}
-
-function serviceError(error: unknown): ServiceError | null {
-  if (!(error instanceof WebBftError) || error.code !== 'SERVICE') return null;
-  const detail = error.detail as Partial<ServiceError> | null | undefined;
-  if (typeof detail?.code !== 'string') return { code: 'malformed', message: error.message };
-  return { code: detail.code, message: detail.message ?? detail.code };
 }
 
 /** See the module's description. */
@@ -102,14 +96,10 @@ export class Session {
 
   async #open(): Promise<void> {
     this.#client.on('status', () => this.#statusChanged());
-    const topic = `doc/${this.#doc}` as const;
     await this.#persist(async () => {
       await this.#client.connect({ wait: 'quorum' });
     });
-    await this.#persist(async () => {
-      const subscription = this.#client.invokeSubscribe(topic, (message) => this.#event(message));
-      await subscription.ready;
-    });
+    await this.#subscribe();
     const first = await this.#persist(() =>
       this.#client.invokeUnordered('read', { doc: this.#doc }),
     );
@@ -132,6 +122,20 @@ export class Session {
   close(): void {
     this.#closed = true;
     this.#wakeAll();
+  }
+
+  async #subscribe(): Promise<void> {
+    const subscription = await this.#persist(async () => {
+      const topic = `doc/${this.#doc}` as const;
+      const attempt = this.#client.invokeSubscribe(topic, (message) => this.#event(message));
+      await attempt.ready;
+      return attempt;
+    });
+    void subscription?.closed.then(async () => {
+      if (this.#closed) return;
+      await this.#subscribe();
+      await this.#catchUp();
+    });
   }
 
   #hasQuorum(): boolean {
@@ -192,7 +196,7 @@ export class Session {
         return value;
       } catch (error) {
         if (serviceError(error)) throw error;
-        if (!(error instanceof WebBftError) || FATAL.has(error.code)) {
+        if (!isSurvivable(error) || !error.retryable) {
           this.#fail(error);
           return null;
         }
@@ -228,27 +232,24 @@ export class Session {
     void this.#pump();
   }
 
-  /** Applies an accepted edit; false if it could not be. */
-  #accept(event: EditEvent): boolean {
+  #accept(event: EditEvent): void {
     const sync = this.#sync;
-    if (!sync) return false;
+    if (!sync) return;
+    let incoming: Incoming;
     try {
-      const incoming = sync.accepted(event);
-      if (incoming.kind === 'gap') {
-        this.#queued.push(event);
-        void this.#catchUp();
-        return false;
-      }
-      if (incoming.kind === 'applied') {
-        this.#listener.apply(incoming.changes, !incoming.own);
-        void this.#pump();
-      }
-      return true;
+      incoming = sync.accepted(event);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       // The agreed edit does not fit the text this page holds: only a new read can help.
       void this.#catchUp(true);
-      return false;
+      return;
+    }
+    if (incoming.kind === 'gap') {
+      this.#queued.push(event);
+      void this.#catchUp();
+    } else if (incoming.kind === 'applied') {
+      this.#listener.apply(incoming.changes, !incoming.own);
+      void this.#pump();
     }
   }
 
@@ -325,13 +326,18 @@ export class Session {
       const sent = performance.now();
       try {
         const call = this.#client.invoke('edit', { doc: this.#doc, ...batch });
-        call.catch(() => {}); // verified() reports the same failure
         const { value, evidence } = await call.verified();
         if (this.#closed) return;
         this.#pauseMs = FIRST_PAUSE_MS;
         this.#replied = { tag: batch.tag, version: value.version };
         const latencyMs = performance.now() - sent;
-        this.#listener.confirmed({ version: value.version, evidence, own: true, latencyMs });
+        this.#listener.confirmed({
+          version: value.version,
+          evidence,
+          own: true,
+          call: call.id,
+          latencyMs,
+        });
         this.#fetchUnlessSeen(sync, value.version);
         return;
       } catch (error) {
@@ -342,26 +348,43 @@ export class Session {
 
   async #deliveryFailed(sync: Sync, error: unknown): Promise<void> {
     if (this.#closed) return;
+    if (!isSurvivable(error)) {
+      this.#fail(error);
+      return;
+    }
     const refusal = serviceError(error);
     if (refusal?.code === 'tooOld' || refusal?.code === 'future') {
       sync.putBack();
       await this.#catchUp();
       await this.#pause();
-    } else if (refusal) {
-      this.#listener.apply(sync.revert(), false);
-      this.#listener.refused(refusal);
-    } else if (!(error instanceof WebBftError) || FATAL.has(error.code)) {
-      this.#fail(error);
-    } else if (error.outcome === 'not-sent') {
+    } else if (refusal || error.outcome === 'not-executed' || error.code === 'FAULT') {
+      this.#refused(sync, refusal ?? { code: error.code, message: error.message });
+    } else if (error.outcome !== 'not-sent') {
+      await this.#settle();
+    } else if (error.retryable) {
       sync.putBack();
       await this.#pause();
     } else {
-      // It may have been executed. The edits accepted since tell: if the tag is among them, the
-      // batch is no longer in flight afterwards; if not, the same batch is sent again.
-      await this.#pause();
-      await this.#catchUp();
+      this.#refused(sync, { code: error.code, message: error.message });
     }
     this.#listener.changed();
+  }
+
+  #refused(sync: Sync, error: ServiceError): void {
+    this.#listener.apply(sync.revert(), false);
+    this.#listener.refused(error);
+  }
+
+  /**
+   * Finds out what became of a batch that may have been executed, or may still be. Operations of
+   * a session are executed in the order of their numbers, so once a read in the total order has
+   * an answer, nothing sent before it is still to come. The edits accepted so far then tell: if
+   * the batch's tag is among them, it is no longer in flight afterwards; if not, it is sent again.
+   */
+  async #settle(): Promise<void> {
+    await this.#pause();
+    await this.#persist(() => this.#client.invoke('read', { doc: this.#doc }));
+    await this.#catchUp();
   }
 
   /** The reply came; should the event stay away, it is fetched. */

@@ -69,18 +69,20 @@ export function wholeCharacters(changes: ChangeSet, doc: Text): ChangeSet {
   return ChangeSet.of(widened, doc.length, LINE_SEPARATOR);
 }
 
-/** Replaces surrogates that `changes` insert without their other half, which no UTF-8 can carry. */
+/** Carriage returns, and surrogates without their other half. */
+const UNSENDABLE = /\r\n?|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+
+/**
+ * Repairs what `changes` insert and the service does not take: lines end with `\n` alone, and half
+ * a surrogate pair, which no UTF-8 can carry, becomes U+FFFD. Null if there is nothing to repair.
+ */
 export function repairInserted(changes: ChangeSet): ChangeSet | null {
   const repairs: Span[] = [];
   changes.iterChanges((_fromA, _toA, fromB, _toB, inserted) => {
     const text = inserted.sliceString(0, inserted.length, LINE_SEPARATOR);
-    for (let index = 0; index < text.length; index += 1) {
-      const unit = text.charCodeAt(index);
-      if (isHigh(unit) && isLow(text.charCodeAt(index + 1))) {
-        index += 1;
-      } else if (isHigh(unit) || isLow(unit)) {
-        repairs.push({ from: fromB + index, to: fromB + index + 1, insert: '\ufffd' });
-      }
+    for (const { 0: found, index } of text.matchAll(UNSENDABLE)) {
+      const insert = found.startsWith('\r') ? LINE_SEPARATOR : '\ufffd';
+      repairs.push({ from: fromB + index, to: fromB + index + found.length, insert });
     }
   });
   if (repairs.length === 0) return null;

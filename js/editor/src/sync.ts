@@ -99,8 +99,8 @@ export class Sync {
   }
 
   /**
-   * Repairs what cannot be sent: half a surrogate pair becomes U+FFFD. Call it before
-   * [`Sync.take`]; the visible text has to follow with the changes returned.
+   * Repairs what cannot be sent (see [`repairInserted`]). Call it before [`Sync.take`]; the
+   * visible text has to follow with the changes returned.
    */
   repair(): ChangeSet | null {
     const repair = repairInserted(this.#pending);

@@ -12,12 +12,14 @@ declare module 'webbft' {
     readonly order?: bigint;
   }
   export interface Call<T> extends Promise<T> {
+    readonly id: string;
     verified(): Promise<{ value: T; evidence: Evidence }>;
   }
   export interface Replica {
     readonly id: number;
     readonly url: string;
     readonly rttMs?: number;
+    readonly refused?: string;
     readonly state: 'connecting' | 'open' | 'waiting' | 'closed';
     readonly suspect?: {
       reason: 'divergent' | 'bad-auth' | 'silent' | 'protocol';
@@ -37,11 +39,12 @@ declare module 'webbft' {
   }
   export type ClientEvent =
     | { type: 'status'; status: Status }
-    | { type: 'suspect'; replica: number; reason: string; call?: string };
+    | { type: 'suspect'; replica: number; reason: string; call?: string }
+    | { type: 'votes'; kind: 'call' | 'event' | 'late'; call: string; evidence: Evidence };
   export class WebBftError extends Error {
     readonly code: string;
     readonly retryable: boolean;
-    readonly outcome: 'not-sent' | 'unknown' | 'executed';
+    readonly outcome: 'not-sent' | 'not-executed' | 'unknown' | 'executed';
     readonly quorum?: Quorum;
     readonly detail?: unknown;
   }
@@ -53,6 +56,7 @@ declare module 'webbft' {
   }
   export interface Subscription<_T> {
     readonly ready: Promise<void>;
+    readonly closed: Promise<Error | undefined>;
     unsubscribe(): Promise<void>;
   }
   export type View = object;

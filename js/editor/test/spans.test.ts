@@ -50,14 +50,20 @@ describe('wholeCharacters', () => {
   });
 });
 
-test('repairInserted replaces lone surrogates only', () => {
-  const changes = ChangeSet.of({ from: 1, to: 1, insert: 'x\ud83d😀\ude00' }, 2, '\n');
+test.each([
+  ['x\ud83d😀\ude00', 'x\ufffd😀\ufffd'],
+  ['a\r\nb\rc\n', 'a\nb\nc\n'],
+  ['\r\r\n', '\n\n'],
+])('repairInserted turns %j into %j', (inserted, repaired) => {
+  const changes = ChangeSet.of({ from: 1, to: 1, insert: inserted }, 2, '\n');
   const repair = repairInserted(changes);
-  expect(repair && toSpans(repair)).toEqual([
-    { from: 2, to: 3, insert: '\ufffd' },
-    { from: 5, to: 6, insert: '\ufffd' },
+  expect(toSpans(changes.compose(repair ?? ChangeSet.empty(0)))).toEqual([
+    { from: 1, to: 1, insert: repaired },
   ]);
-  expect(repairInserted(ChangeSet.of({ from: 0, insert: '😀' }, 2, '\n'))).toBeNull();
+});
+
+test('repairInserted leaves good text alone', () => {
+  expect(repairInserted(ChangeSet.of({ from: 0, insert: '😀\n' }, 2, '\n'))).toBeNull();
 });
 
 test.each([

@@ -6,10 +6,12 @@
 //! whatever was admitted when the slot became free.
 
 mod clients;
+mod exchange;
 mod output;
 mod parameters;
 mod queries;
 mod timers;
+mod turn;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,12 +19,9 @@ use std::sync::Arc;
 use crate::auth::{FromPeer, SigningKey, Verified};
 use crate::execution::{Executor, Service};
 use crate::membership::{Cid, ClientId, ReplicaSet, View};
-use crate::ordering::{
-    Admission, Consensus, ConsensusConfig, Decided, LeaderTimer, Learner, Overdue, Vote,
-};
-use crate::time::{Instant, Now, UnixMicros};
-use crate::wire::limits::{MAX_BATCH_REQUESTS, MAX_FETCH, MAX_SERVED_BYTES};
-use crate::wire::{ClientFrame, PeerMessage, SessionKey, Vouch, Welcome};
+use crate::ordering::{Admission, Consensus, ConsensusConfig, LeaderTimer, Learner, Overdue, Vote};
+use crate::time::{Instant, Now};
+use crate::wire::{ClientFrame, PeerMessage, Welcome};
 
 use clients::Clients;
 use timers::{Timer, Timers};
@@ -399,233 +398,5 @@ impl<S: Service> Replica<S> {
 
     fn status_message(&self) -> PeerMessage {
         PeerMessage::Status { last_cid: self.consensus.last(), learner: self.learner.is_some() }
-    }
-
-    fn handle_status(&mut self, peer: usize, last_cid: Cid, learner: bool) {
-        self.consensus.handle_progress(peer, last_cid);
-        if let Some(own) = &mut self.learner {
-            own.handle_report(peer, last_cid);
-        }
-        if learner {
-            // Three empty batches take it past its target (rule D3); asking again is bounded by
-            // the interval at which a learner reports.
-            self.empty_batches = self.empty_batches.max(3);
-        }
-    }
-
-    /// Does all that the inputs since the last drain allow.
-    fn settle(&mut self) {
-        if !self.dirty {
-            return;
-        }
-        self.dirty = false;
-        loop {
-            let decided =
-                self.consensus.advance(self.now.unix, &self.admission, self.executor.sessions());
-            self.flush();
-            if let Some(decided) = decided {
-                self.execute(&decided);
-            } else if !self.try_propose() {
-                break;
-            }
-        }
-        self.clients.answer_waiting(&self.executor);
-        while let Some((peer, fault)) = self.consensus.poll_fault() {
-            self.misbehaved(peer, PeerFault::Consensus(fault));
-        }
-        self.send_vouches_to_leader();
-        if self.admission.outbox().has_others() {
-            self.set_timer(Timer::SendVouches, self.parameters.vouch_delay);
-        }
-        if self.admission.wants_bodies() {
-            self.set_timer(Timer::FetchBodies, self.parameters.fetch_delay);
-        }
-        self.watch_progress();
-        if let Some(wait) = self.consensus.waits_for_clock(self.now.unix) {
-            self.set_timer(Timer::ProposalClock, wait);
-        }
-    }
-
-    /// Lets the fetch timer run while there is a sign that others are further, from anew for each
-    /// instance: a replica that keeps deciding fetches nothing (rule N5).
-    fn watch_progress(&mut self) {
-        if !self.consensus.lags() {
-            self.lagging_at = None;
-            self.timers.clear(Timer::FetchDecisions);
-        } else if self.lagging_at != Some(self.consensus.last()) {
-            self.lagging_at = Some(self.consensus.last());
-            let at = self.now.instant + self.parameters.fetch_delay;
-            self.timers.set(Timer::FetchDecisions, at);
-        }
-    }
-
-    /// Hands the consensus' messages on. Vouches go with the WRITEs and ACCEPTs (DESIGN 10).
-    fn flush(&mut self) {
-        let mut voted = false;
-        while let Some((to, message)) = self.consensus.poll_message() {
-            voted |= !matches!(message, PeerMessage::Propose { .. });
-            self.send(to, message);
-        }
-        if voted {
-            self.send_vouches_to_others();
-        }
-    }
-
-    fn execute(&mut self, decided: &Decided) {
-        let Decided { cid, hash, ref batch, ref requests } = *decided;
-        let executed = self.executor.execute(self.view.number, cid, hash, batch.time, requests);
-        let sessions = self.executor.sessions();
-        self.admission.handle_executed(&batch.entries, &executed.evicted, sessions);
-        if batch.entries.len() == MAX_BATCH_REQUESTS {
-            self.leader_timer.restart(self.now.instant);
-        }
-        for entry in &batch.entries {
-            self.update_leader_timer(entry.id.session_key());
-        }
-        for &key in &executed.evicted {
-            self.update_leader_timer(key);
-        }
-        for &request in &executed.faults {
-            self.notices.push_back(Notice::ServiceFaulted { request, cid });
-        }
-        self.clients.handle_executed(&executed, &self.executor);
-        self.notices.push_back(Notice::Decided { cid, hash, entries: batch.entries.clone() });
-        self.try_vote_again();
-    }
-
-    /// A learner becomes a voter once no vote it may have forgotten can matter (rule D3).
-    fn try_vote_again(&mut self) {
-        let (last, quorum) = (self.consensus.last(), self.view.quorums().quorum());
-        if self.learner.as_ref().is_some_and(|learner| learner.may_vote(last, quorum)) {
-            self.learner = None;
-            self.consensus.begin_voting();
-            self.admission.begin_vouching(self.executor.sessions());
-            self.notices.push_back(Notice::Voting { last_cid: last });
-            self.send(self.others(), self.status_message());
-        }
-    }
-
-    /// Proposes what is admitted, or an empty batch where agreed time must move (rule A8) or a
-    /// learner waits (rule D3).
-    fn try_propose(&mut self) -> bool {
-        if !self.consensus.may_propose() {
-            return false;
-        }
-        let entries = self.admission.next_batch(self.executor.sessions());
-        if entries.is_empty() && !self.wants_empty_batch() {
-            return false;
-        }
-        if entries.is_empty() {
-            self.empty_batches = self.empty_batches.saturating_sub(1);
-        }
-        self.consensus.propose(self.now.unix, entries);
-        true
-    }
-
-    fn wants_empty_batch(&mut self) -> bool {
-        if self.empty_batches > 0 {
-            return true;
-        }
-        let Some(oldest) = self.admission.oldest_birth() else { return false };
-        let idle = self.parameters.execution.session_idle;
-        let expires = oldest + idle;
-        if self.now.unix >= expires {
-            return self.executor.time() < expires;
-        }
-        let wait = std::time::Duration::from_micros(expires.0 - self.now.unix.0);
-        self.set_timer(Timer::StaleSessions, wait);
-        false
-    }
-
-    fn update_leader_timer(&mut self, key: SessionKey) {
-        let next = self.admission.admitted_next(&key, self.executor.sessions());
-        self.leader_timer.set(self.now.instant, key, next.map(|vouch| vouch.id));
-    }
-
-    fn send_vouches_to_leader(&mut self) {
-        let leader = self.consensus.leader();
-        for groups in self.admission.outbox().take_leader() {
-            for group in &groups {
-                self.update_leader_timer(group.session_key());
-            }
-            if leader != self.me {
-                let message = PeerMessage::Vouches { replace: false, groups };
-                self.send(ReplicaSet::one(leader), message);
-            }
-        }
-    }
-
-    fn send_vouches_to_others(&mut self) {
-        self.timers.clear(Timer::SendVouches);
-        let to = self.others().without(self.consensus.leader());
-        for groups in self.admission.outbox().take_others() {
-            self.send(to, PeerMessage::Vouches { replace: false, groups });
-        }
-    }
-
-    fn send_complete_set(&mut self, to: ReplicaSet) {
-        let frames = self.admission.complete_set();
-        if frames.is_empty() {
-            self.send(to, PeerMessage::Vouches { replace: true, groups: Vec::new() });
-        }
-        for (index, groups) in frames.into_iter().enumerate() {
-            self.send(to, PeerMessage::Vouches { replace: index == 0, groups });
-        }
-    }
-
-    fn fetch_bodies(&mut self) {
-        let mut wanted: Vec<Vec<Vouch>> = vec![Vec::new(); self.view.n()];
-        for (vouch, vouchers) in self.admission.tick_wanted() {
-            // Any voucher may be a liar or out of reach: ask all of them.
-            for peer in vouchers.without(self.me).iter() {
-                wanted[peer].push(vouch);
-            }
-        }
-        for (peer, mut wanted) in wanted.into_iter().enumerate() {
-            wanted.truncate(MAX_FETCH);
-            if !wanted.is_empty() {
-                self.send(ReplicaSet::one(peer), PeerMessage::FetchBodies(wanted));
-            }
-        }
-    }
-
-    fn serve_bodies(&mut self, peer: usize, wanted: &[Vouch]) {
-        let mut served = 0;
-        for vouch in wanted {
-            if let Some(body) = self.admission.body(&vouch.id, &vouch.digest) {
-                let bytes = body.bytes.clone();
-                served += bytes.len();
-                self.send(ReplicaSet::one(peer), PeerMessage::Body(bytes));
-            }
-            // The peer asks again for what is missing.
-            if served > MAX_SERVED_BYTES {
-                return;
-            }
-        }
-    }
-
-    /// Asks one of the members that are ahead for decisions, another one each time, until this
-    /// replica has caught up (rule N5).
-    fn fetch_decisions(&mut self) {
-        if !self.consensus.lags() {
-            return;
-        }
-        let ahead = self.consensus.ahead();
-        let candidates = if ahead.is_empty() { self.others() } else { ahead };
-        let next = (1..=self.view.n())
-            .map(|step| (self.asked + step) % self.view.n())
-            .find(|&peer| candidates.contains(peer) && self.connected.contains(peer));
-        if let Some(peer) = next {
-            self.asked = peer;
-            let from = self.consensus.last().next();
-            self.send(ReplicaSet::one(peer), PeerMessage::FetchDecisions { from });
-        }
-        self.set_timer(Timer::FetchDecisions, self.parameters.fetch_retry);
-    }
-
-    /// The time by this replica's own clock at the last input.
-    #[must_use]
-    pub const fn wall(&self) -> UnixMicros {
-        self.now.unix
     }
 }

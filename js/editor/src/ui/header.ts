@@ -10,6 +10,8 @@ export interface Condition {
   readonly status: Status | null;
   /** The text has been read. */
   readonly open: boolean;
+  /** The page has been there for so long that it should have been. */
+  readonly slow: boolean;
   /** Local changes have been unconfirmed for a noticeable time. */
   readonly waiting: boolean;
   readonly failure: string | null;
@@ -22,7 +24,7 @@ function state({ status, open, waiting, failure }: Condition): [Tone, string] {
   if (failure) return ['bad', 'Stopped'];
   if (!status) return ['wait', 'Loading'];
   if (status.connected < status.needed) {
-    const lost = open || status.phase === 'degraded' || status.phase === 'offline';
+    const lost = open || status.phase === 'offline';
     return lost
       ? ['bad', waiting ? 'No quorum, changes wait' : 'No quorum']
       : ['wait', `Connecting, ${status.connected} of ${status.n}`];
@@ -31,12 +33,12 @@ function state({ status, open, waiting, failure }: Condition): [Tone, string] {
   return waiting ? ['wait', 'Confirming'] : ['good', 'All changes confirmed'];
 }
 
-function banner({ status, open, failure, notice }: Condition): [Tone, string] | null {
+function banner({ status, open, slow, failure, notice }: Condition): [Tone, string] | null {
   if (failure) return ['bad', failure];
   if (status && status.connected < status.needed) {
     const answering = `only ${status.connected} of ${status.n} replicas answer`;
     if (open) return ['bad', `No quorum: ${answering}, writes wait. You can keep typing.`];
-    if (status.phase === 'degraded' || status.phase === 'offline') {
+    if (slow || status.phase === 'offline') {
       return ['bad', `No quorum: ${answering}, and ${status.needed} are needed to read the text.`];
     }
   }

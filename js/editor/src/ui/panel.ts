@@ -39,6 +39,7 @@ class ReplicaCard {
   readonly #state = h('span', { class: 'card-state' });
   readonly #rtt = h('span', { class: 'card-rtt' });
   readonly #vote = h('span', { class: 'vote' });
+  readonly #refused = h('p', { class: 'card-refused' });
   readonly #suspect = h('p', { class: 'card-suspect' });
   readonly element = h(
     'li',
@@ -46,6 +47,7 @@ class ReplicaCard {
     this.#name,
     this.#vote,
     h('p', { class: 'card-line' }, this.#host, this.#state, this.#rtt),
+    this.#refused,
     this.#suspect,
   );
 
@@ -58,6 +60,9 @@ class ReplicaCard {
     setText(this.#vote, VOTE_WORDS[vote]);
     this.#vote.dataset.vote = vote;
     this.#vote.title = VOTE_HINTS[vote];
+    const refused = replica.state === 'open' ? undefined : replica.refused;
+    this.#refused.hidden = refused === undefined;
+    setText(this.#refused, refused ? `Refused: ${refused}` : '');
     this.element.dataset.state = replica.state;
     this.element.dataset.suspect = String(replica.suspect !== undefined);
     this.#suspect.hidden = replica.suspect === undefined;
@@ -156,6 +161,11 @@ export class Panel {
       this.#latencies = [...this.#latencies, confirmation.latencyMs].slice(-LATENCIES);
       this.#spark.draw(this.#latencies, LATENCIES);
     }
+  }
+
+  /** Votes that came after the quorum was reached. */
+  late(call: string, evidence: Evidence): void {
+    if (this.#last?.call === call) this.#last = { ...this.#last, evidence };
   }
 
   /** The votes shown last. */

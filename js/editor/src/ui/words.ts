@@ -1,6 +1,7 @@
 /** What the page says. */
 
-import { type Evidence, type Replica, WebBftError } from 'webbft';
+import type { Evidence, Replica } from 'webbft';
+import { isClientError } from '../errors.ts';
 
 /** How a replica voted on an edit. */
 export type Vote = 'matched' | 'differed' | 'silent' | 'none';
@@ -74,7 +75,7 @@ export function milliseconds(ms: number): string {
 /** Why the page stopped, and what to do. */
 export function failure(error: unknown): string {
   const reload = 'Copy what you need, then reload the page.';
-  if (!(error instanceof WebBftError)) {
+  if (!isClientError(error)) {
     return `The page stopped: ${error instanceof Error ? error.message : String(error)}. ${reload}`;
   }
   switch (error.code) {

@@ -8,7 +8,8 @@ import type { Evidence, Message, Replica, Status } from 'webbft';
 import type { EditEvent, EditRequest } from '../../src/service.ts';
 import { ServerModel } from '../model.ts';
 
-export class WebBftError extends Error {
+class WebBftError extends Error {
+  override readonly name = 'WebBftError';
   readonly code: string;
   readonly retryable = true;
   readonly outcome: string;
@@ -68,7 +69,7 @@ function replica(id: number): Replica {
 
 function snapshot(): Status {
   const connected = 4 - down.length;
-  const phase = connected < 3 ? 'degraded' : 'ready';
+  const phase = connected < 3 ? 'offline' : connected < 4 ? 'degraded' : 'ready';
   const replicas = [0, 1, 2, 3].map(replica);
   return { phase, viewId: 0, n: 4, f: 1, connected, needed: 3, pending: 0, replicas };
 }
@@ -97,7 +98,7 @@ function call<T>(answer: () => T) {
   })();
   return Object.assign(
     result.then(({ value }) => value),
-    { verified: () => result },
+    { id: 'fake', verified: () => result },
   );
 }
 
@@ -126,7 +127,7 @@ export function createClient() {
       ),
     invokeSubscribe: (_topic: string, listener: (m: Message<EditEvent>) => void) => {
       listeners.add(listener);
-      return { ready: wait(10), unsubscribe: async () => {} };
+      return { ready: wait(10), closed: new Promise(() => {}), unsubscribe: async () => {} };
     },
     on: (type: string, listener: (e: { type: string; status: Status }) => void) => {
       if (type === 'status') statusListeners.add(listener);

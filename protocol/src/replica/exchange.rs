@@ -1,0 +1,103 @@
+//! What replicas tell and ask each other besides votes: progress, vouches, bodies, decisions.
+
+use super::Replica;
+use super::timers::Timer;
+use crate::execution::Service;
+use crate::membership::{Cid, ReplicaSet};
+use crate::wire::limits::{MAX_FETCH, MAX_SERVED_BYTES};
+use crate::wire::{PeerMessage, Vouch};
+
+impl<S: Service> Replica<S> {
+    pub(super) fn handle_status(&mut self, peer: usize, last_cid: Cid, learner: bool) {
+        self.consensus.handle_progress(peer, last_cid);
+        if let Some(own) = &mut self.learner {
+            own.handle_report(peer, last_cid);
+        }
+        if learner {
+            // Three empty batches take it past its target (rule D3); asking again is bounded by
+            // the interval at which a learner reports.
+            self.empty_batches = self.empty_batches.max(3);
+        }
+    }
+
+    pub(super) fn send_vouches_to_leader(&mut self) {
+        let leader = self.consensus.leader();
+        for groups in self.admission.outbox().take_leader() {
+            for group in &groups {
+                self.update_leader_timer(group.session_key());
+            }
+            if leader != self.me {
+                let message = PeerMessage::Vouches { replace: false, groups };
+                self.send(ReplicaSet::one(leader), message);
+            }
+        }
+    }
+
+    pub(super) fn send_vouches_to_others(&mut self) {
+        self.timers.clear(Timer::SendVouches);
+        let to = self.others().without(self.consensus.leader());
+        for groups in self.admission.outbox().take_others() {
+            self.send(to, PeerMessage::Vouches { replace: false, groups });
+        }
+    }
+
+    pub(super) fn send_complete_set(&mut self, to: ReplicaSet) {
+        let frames = self.admission.complete_set();
+        if frames.is_empty() {
+            self.send(to, PeerMessage::Vouches { replace: true, groups: Vec::new() });
+        }
+        for (index, groups) in frames.into_iter().enumerate() {
+            self.send(to, PeerMessage::Vouches { replace: index == 0, groups });
+        }
+    }
+
+    pub(super) fn fetch_bodies(&mut self) {
+        let mut wanted: Vec<Vec<Vouch>> = vec![Vec::new(); self.view.n()];
+        for (vouch, vouchers) in self.admission.tick_wanted() {
+            // Any voucher may be a liar or out of reach: ask all of them.
+            for peer in vouchers.without(self.me).iter() {
+                wanted[peer].push(vouch);
+            }
+        }
+        for (peer, mut wanted) in wanted.into_iter().enumerate() {
+            wanted.truncate(MAX_FETCH);
+            if !wanted.is_empty() {
+                self.send(ReplicaSet::one(peer), PeerMessage::FetchBodies(wanted));
+            }
+        }
+    }
+
+    pub(super) fn serve_bodies(&mut self, peer: usize, wanted: &[Vouch]) {
+        let mut served = 0;
+        for vouch in wanted {
+            if let Some(body) = self.admission.body(&vouch.id, &vouch.digest) {
+                let bytes = body.bytes.clone();
+                served += bytes.len();
+                self.send(ReplicaSet::one(peer), PeerMessage::Body(bytes));
+            }
+            // The peer asks again for what is missing.
+            if served > MAX_SERVED_BYTES {
+                return;
+            }
+        }
+    }
+
+    /// Asks one of the members that are ahead for decisions, another one each time, until this
+    /// replica has caught up (rule N5).
+    pub(super) fn fetch_decisions(&mut self) {
+        if !self.consensus.lags() {
+            return;
+        }
+        let ahead = self.consensus.ahead();
+        let candidates = if ahead.is_empty() { self.others() } else { ahead };
+        let next = (1..=self.view.n())
+            .map(|step| (self.asked + step) % self.view.n())
+            .find(|&peer| candidates.contains(peer) && self.connected.contains(peer));
+        if let Some(peer) = next {
+            self.asked = peer;
+            let from = self.consensus.last().next();
+            self.send(ReplicaSet::one(peer), PeerMessage::FetchDecisions { from });
+        }
+        self.set_timer(Timer::FetchDecisions, self.parameters.fetch_retry);
+    }
+}

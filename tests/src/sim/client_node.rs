@@ -515,7 +515,7 @@ impl World {
             self.observe(&Fact::Unsubscribed { author: me, subscription });
         }
         if !expected {
-            self.stuck(format!("client {me}: {:?} failed: {error}", pending.call));
+            self.stuck(format!("client {me}: {:?} failed: {error} ({outcome:?})", pending.call));
         }
     }
 }

@@ -293,7 +293,7 @@ impl Client {
             reads: *draw.pick(&[0, 3, 7]),
             subscribes: draw.chance(2, 3),
             panics_one_in: *draw.pick(&[0, 0, 10]),
-            item: *draw.pick(&[8, 100, 3000]),
+            item: *draw.pick(&[8, 100, 1500]),
             impatient_one_in: *draw.pick(&[0, 5]),
         }
     }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use webbft_protocol::auth::{NoiseKeypair, PeerLink, ServerHandshake, SigningKey};
-use webbft_protocol::execution::Service as _;
-use webbft_protocol::membership::{Cid, Digest};
+use webbft_protocol::membership::Cid;
 use webbft_protocol::replica::{LinkId, Notice, Parameters, Replica, ReplicaConfig, Start};
 use webbft_protocol::wire::{ReplicaFrame, ReplicaHeader};
 
@@ -483,7 +482,7 @@ impl World {
         let node = &mut self.replicas[me];
         let cid = node.last_cid();
         node.state_shown = cid;
-        let digest = Digest::of(&node.replica.service().snapshot());
+        let digest = node.replica.service().digest();
         self.observe(&Fact::State { replica: me, cid, digest });
     }
 

@@ -1,15 +1,17 @@
 //! The service that the simulated replicas run: appended lists, registers and counters, which
 //! records everything it executes.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use rpds::{RedBlackTreeMapSync, VectorSync};
 use serde::{Deserialize, Serialize};
 use webbft_protocol::execution::{Answer, Context, RestoreError, Service};
-use webbft_protocol::membership::{Cid, ClientId};
+use webbft_protocol::membership::{Cid, ClientId, Digest};
 use webbft_protocol::time::UnixMicros;
 
-/// How many items of a list a reply shows.
-const SHOWN: usize = 24;
+/// How many items of a list are kept, and shown in replies.
+const SHOWN: usize = 6;
 
 /// Names an operation for the oracle; the service itself ignores it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -154,18 +156,15 @@ pub struct Executed {
 struct Cell {
     before: Option<Vec<u8>>,
     changed: Cid,
+    /// The value, or the number of items that there ever were.
     value: u64,
-    items: VectorSync<Bytes>,
+    items: VecDeque<Bytes>,
 }
 
 impl Cell {
     fn answer(&self, query: Query) -> Vec<u8> {
         match query {
-            Query::List(_) => {
-                let skip = self.items.len().saturating_sub(SHOWN);
-                let shown: Vec<&Bytes> = self.items.iter().skip(skip).collect();
-                encode(&(self.items.len(), shown))
-            }
+            Query::List(_) => encode(&(self.value, &self.items)),
             Query::Register(_) | Query::Counter(_) => encode(&self.value),
         }
     }
@@ -196,6 +195,8 @@ pub enum Defect {
 pub struct Recorder {
     cells: RedBlackTreeMapSync<Query, Cell>,
     log: VectorSync<Executed>,
+    /// A digest over the log.
+    chain: Digest,
     defect: Defect,
 }
 
@@ -227,7 +228,11 @@ impl Recorder {
         match op.action {
             Action::Append { key, item } => {
                 let item = Bytes::from(item);
-                cell.items.push_back_mut(item.clone());
+                cell.value += 1;
+                cell.items.push_back(item.clone());
+                if cell.items.len() > SHOWN {
+                    cell.items.pop_front();
+                }
                 context.publish(topic_of(key), item.clone());
                 published.push((topic_of(key), item));
             }
@@ -238,7 +243,7 @@ impl Recorder {
         cell.changed = context.cid;
         let result = cell.answer(query);
         self.cells.insert_mut(query, cell);
-        self.log.push_back_mut(Executed {
+        let entry = Executed {
             client: context.client,
             cid: context.cid,
             time: context.time,
@@ -246,8 +251,17 @@ impl Recorder {
             payload: payload.clone(),
             result: result.clone().into(),
             published,
-        });
+        };
+        self.chain = Digest::of(&encode(&(self.chain, &entry)));
+        self.log.push_back_mut(entry);
         result
+    }
+
+    /// A digest of the whole state, at a cost that does not grow with the log.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let cells: Vec<(&Query, &Cell)> = self.cells.iter().collect();
+        Digest::of(&encode(&(cells, self.chain, self.log.len())))
     }
 }
 
@@ -288,14 +302,14 @@ impl Service for Recorder {
 
     fn snapshot(&self) -> Vec<u8> {
         let cells: Vec<(&Query, &Cell)> = self.cells.iter().collect();
-        encode(&(cells, &self.log))
+        encode(&(cells, &self.log, self.chain))
     }
 
     fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
-        type State = (Vec<(Query, Cell)>, VectorSync<Executed>);
-        let (cells, log): State =
+        type State = (Vec<(Query, Cell)>, VectorSync<Executed>, Digest);
+        let (cells, log, chain): State =
             postcard::from_bytes(snapshot).map_err(|error| RestoreError(error.to_string()))?;
-        Ok(Self { cells: cells.into_iter().collect(), log, defect: Defect::None })
+        Ok(Self { cells: cells.into_iter().collect(), log, chain, defect: Defect::None })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ impl Daemon {
         let inbox = CoreInbox::new(peer_listener).context("cannot set up the event loop")?;
         let core = inbox.sender();
         let handshake_timeout = Duration::from_secs(config.limits.handshake_seconds);
+        let (ready, is_ready) = sync_channel(1);
         let setup = CoreSetup {
             view: Arc::clone(&config.view),
             me: config.me,
@@ -79,6 +81,7 @@ impl Daemon {
             handshake_timeout,
             inbox,
             shared: Arc::clone(&shared),
+            ready,
         };
         let (stop_http, http_stopped) = watch::channel(false);
         let (core_ended, ended) = watch::channel(false);
@@ -98,6 +101,10 @@ impl Daemon {
             });
             run(setup)
         })?;
+        if is_ready.recv().is_err() {
+            join(core_thread, "core")?;
+            return Err(anyhow!("the core thread ended before it served"));
+        }
         let http_thread = spawn("http", move || serve_http(http_listener, site, http_stopped))?;
         info!(
             replica = %id, service = config.service, http = %http_address, peer = %peer_address,

@@ -44,6 +44,8 @@ pub struct Sessions {
     /// (last agreed time, key), oldest first: the order of eviction.
     by_activity: BTreeSet<(UnixMicros, SessionKey)>,
     horizon: UnixMicros,
+    /// The agreed time of the first batch: nothing has been idle since before it.
+    first: Option<UnixMicros>,
     capacity: usize,
     idle: Duration,
 }
@@ -56,6 +58,7 @@ impl Sessions {
             table: BTreeMap::new(),
             by_activity: BTreeSet::new(),
             horizon: UnixMicros::ZERO,
+            first: None,
             capacity,
             idle,
         }
@@ -77,6 +80,13 @@ impl Sessions {
     #[must_use]
     pub const fn horizon(&self) -> UnixMicros {
         self.horizon
+    }
+
+    /// The agreed time at which a session born at `born` and never ordered falls behind the
+    /// horizon.
+    #[must_use]
+    pub fn expiry(&self, born: UnixMicros) -> UnixMicros {
+        self.first.map_or(born, |first| born.max(first)) + self.idle
     }
 
     /// The last ordered number of a live session.
@@ -109,6 +119,7 @@ impl Sessions {
     /// # Panics
     /// Where the number is not the next one; batches are judged before they are executed.
     pub(super) fn begin(&mut self, key: SessionKey, number: u64, time: UnixMicros) {
+        self.first.get_or_insert(time);
         let session = self.table.entry(key).or_insert_with(|| Session {
             last_number: 0,
             last_time: UnixMicros::ZERO,
@@ -161,8 +172,12 @@ impl Sessions {
     /// subscriptions.
     pub(super) fn evict(&mut self, time: UnixMicros) -> Vec<(SessionKey, BTreeSet<Topic>)> {
         // Every session last active at or before this is idle, so none that stays is younger
-        // than what the horizon excludes.
-        self.horizon = self.horizon.max(time - self.idle);
+        // than what the horizon excludes. Sessions born before the first batch stay legal until
+        // that batch is so long ago: clients of a fresh service know no other time.
+        let idle_since = time - self.idle;
+        if idle_since >= *self.first.get_or_insert(time) {
+            self.horizon = self.horizon.max(idle_since);
+        }
         let mut evicted = Vec::new();
         while let Some(&(last_time, key)) = self.by_activity.first() {
             if last_time > self.horizon && self.table.len() <= self.capacity {
@@ -214,6 +229,18 @@ mod tests {
         assert_eq!(sessions.evict(UnixMicros(6_000_000)), [(key(1), BTreeSet::new())]);
         assert_eq!(sessions.horizon(), UnixMicros(5_000_000));
         assert_eq!(sessions.last_number(&key(2)), Some(1));
+    }
+
+    #[test]
+    fn sessions_born_before_the_first_batch_are_not_idle_yet() {
+        let mut sessions = Sessions::new(10, Duration::from_secs(1));
+        let first = UnixMicros(1_000_000_000);
+        assert_eq!(sessions.evict(first), []);
+        assert_eq!(sessions.evict(first + Duration::from_micros(999_999)), []);
+        assert_eq!(sessions.horizon(), UnixMicros::ZERO);
+        assert_eq!(sessions.expiry(UnixMicros(1)), first + Duration::from_secs(1));
+        assert_eq!(sessions.evict(sessions.expiry(UnixMicros(1))), []);
+        assert_eq!(sessions.horizon(), first);
     }
 
     #[test]

@@ -263,7 +263,7 @@ impl<S: Service> Core<S> {
             now,
             registry,
             scratch,
-            || self.replica.welcome(),
+            || self.replica.welcome(now),
             |link| self.replica.accepts_more(link),
             &mut from_clients,
         );

@@ -104,3 +104,36 @@ fn the_port_serves_view_status_health_and_metrics() {
     assert!(page.contains("x-content-type-options: nosniff"));
     assert!(get(address, "/nothing").starts_with("HTTP/1.0 404 "));
 }
+
+#[test]
+fn pages_are_served_with_the_right_types() {
+    let mut group = Group::start(1, None);
+    group.stop(0);
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("secret"), "secret").unwrap();
+    let page = dir.path().join("page");
+    std::fs::create_dir(&page).unwrap();
+    for (name, text) in [("index.html", "<p>page"), ("a.wasm", "\0asm"), ("a.js", "1")] {
+        std::fs::write(page.join(name), text).unwrap();
+    }
+    group.restart_with_page(0, page);
+    let address = group.address(0);
+    for (path, status, kind) in [
+        ("/", "200", "text/html"),
+        ("/index.html", "200", "text/html"),
+        ("/some/view", "200", "text/html"),
+        ("/a.wasm", "200", "application/wasm"),
+        ("/a.js", "200", "text/javascript"),
+        ("/b.js", "404", ""),
+        ("/view.json", "200", "application/json"),
+    ] {
+        let answer = get(address, path);
+        assert!(answer.starts_with(&format!("HTTP/1.0 {status} ")), "{path}: {answer}");
+        assert!(answer.contains(&format!("content-type: {kind}")) || kind.is_empty(), "{answer}");
+        assert!(answer.contains("x-content-type-options: nosniff"), "{answer}");
+    }
+    for path in ["/../secret", "/%2e%2e/secret", "/..%2fsecret"] {
+        let answer = get(address, path);
+        assert!(!answer.ends_with("secret"), "{path}: {answer}");
+    }
+}

@@ -77,6 +77,12 @@ impl Group {
         self.daemons[index] = Some(self.launch(index, None));
     }
 
+    pub(crate) fn restart_with_page(&mut self, index: usize, page: PathBuf) {
+        let mut config = Config::read(&self.configs[index]).unwrap();
+        config.set_static_dir(page).unwrap();
+        self.daemons[index] = Some(Daemon::start(config, &services(), None).unwrap());
+    }
+
     pub(crate) fn address(&self, index: usize) -> SocketAddr {
         self.daemons[index].as_ref().unwrap().http_address()
     }

@@ -158,7 +158,8 @@ fn stale_new_sessions_are_dropped_by_agreed_time() {
     let mut parameters = Parameters::default();
     parameters.execution.session_idle = Duration::from_secs(60);
     let mut net = Net::with(4, 1, parameters);
-    let client = net.client();
+    let (client, other) = (net.client(), net.client());
+    net.invoke(other, 1, "tick");
     let body = net.request(client, 1, Net::execute("lonely"));
     net.submit(client, &body, &[0]);
     net.wait_ms(59_000);
@@ -166,8 +167,8 @@ fn stale_new_sessions_are_dropped_by_agreed_time() {
     net.wait_ms(2000);
     let pending: Vec<usize> = net.replicas.iter().map(|r| r.status().pending).collect();
     assert_eq!(pending, [0; 4]);
-    assert_eq!(net.replicas[3].status().last_cid, Cid(1));
-    assert_eq!(net.logs(), vec![Vec::<&str>::new(); 4]);
+    assert_eq!(net.replicas[3].status().last_cid, Cid(2));
+    assert_eq!(net.logs(), vec![vec!["tick"]; 4]);
 }
 
 /// A10: the quota of new sessions is per client; one client cannot use up another's.

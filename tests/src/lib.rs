@@ -1,1 +1,4 @@
-//! To come.
+//! Tests of the whole of WebBFT: a deterministic simulator of replicas, clients and the network
+//! between them ([`sim`]), and tests on real processes (`tests/`).
+
+pub mod sim;

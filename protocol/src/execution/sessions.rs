@@ -105,10 +105,18 @@ impl Sessions {
     }
 
     /// The next request of a session is ordered at agreed time `time`: number 1 makes the session.
+    /// It counts as active until `born` where that is later, so that the horizon has passed the
+    /// birth of every session that was evicted (rule A9).
     ///
     /// # Panics
     /// Where the number is not the next one; batches are judged before they are executed.
-    pub(super) fn begin(&mut self, key: SessionKey, number: u64, time: UnixMicros) {
+    pub(super) fn begin(
+        &mut self,
+        key: SessionKey,
+        number: u64,
+        time: UnixMicros,
+        born: UnixMicros,
+    ) {
         let session = self.table.entry(key).or_insert_with(|| Session {
             last_number: 0,
             last_time: UnixMicros::ZERO,
@@ -118,10 +126,11 @@ impl Sessions {
         });
         assert_eq!(number, session.last_number + 1, "a session's requests are executed in order");
         session.last_number = number;
-        if session.last_time != time {
+        let active = time.max(born).max(session.last_time);
+        if session.last_time != active {
             self.by_activity.remove(&(session.last_time, key));
-            session.last_time = time;
-            self.by_activity.insert((time, key));
+            session.last_time = active;
+            self.by_activity.insert((active, key));
         }
     }
 
@@ -196,7 +205,7 @@ mod tests {
     fn capacity_evicts_the_least_recently_ordered_and_raises_the_horizon() {
         let mut sessions = Sessions::new(2, Duration::from_secs(1000));
         for (n, time) in [(1, 2_000_000_000), (2, 2_000_000_001), (3, 2_000_000_002)] {
-            sessions.begin(key(n), 1, UnixMicros(time));
+            sessions.begin(key(n), 1, UnixMicros(time), UnixMicros::ZERO);
         }
         let evicted = sessions.evict(UnixMicros(2_000_000_002));
         assert_eq!(evicted, [(key(1), BTreeSet::new())]);
@@ -208,26 +217,37 @@ mod tests {
     #[test]
     fn idle_sessions_go_by_agreed_time() {
         let mut sessions = Sessions::new(10, Duration::from_secs(1));
-        sessions.begin(key(1), 1, UnixMicros(5_000_000));
-        sessions.begin(key(2), 1, UnixMicros(5_500_000));
+        sessions.begin(key(1), 1, UnixMicros(5_000_000), UnixMicros::ZERO);
+        sessions.begin(key(2), 1, UnixMicros(5_500_000), UnixMicros::ZERO);
         assert_eq!(sessions.evict(UnixMicros(5_999_999)), []);
         assert_eq!(sessions.evict(UnixMicros(6_000_000)), [(key(1), BTreeSet::new())]);
         assert_eq!(sessions.horizon(), UnixMicros(5_000_000));
         assert_eq!(sessions.last_number(&key(2)), Some(1));
     }
 
+    /// A birth a little ahead of agreed time must not outlive the session (rule A9).
+    #[test]
+    fn a_session_is_never_evicted_before_the_horizon_has_passed_its_birth() {
+        let mut sessions = Sessions::new(10, Duration::from_secs(1));
+        let (time, born) = (UnixMicros(5_000_000), UnixMicros(5_700_000));
+        sessions.begin(key(1), 1, time, born);
+        assert_eq!(sessions.evict(UnixMicros(6_500_000)), []);
+        assert_eq!(sessions.evict(UnixMicros(6_700_000)), [(key(1), BTreeSet::new())]);
+        assert!(sessions.horizon() >= born);
+    }
+
     #[test]
     fn replies_are_kept_for_the_window_and_within_bytes() {
         let mut sessions = Sessions::new(10, Duration::from_secs(1));
         for number in 1..=200 {
-            sessions.begin(key(1), number, UnixMicros(number));
+            sessions.begin(key(1), number, UnixMicros(number), UnixMicros::ZERO);
             sessions.cache(&key(1), reply(number, 1));
         }
         assert_eq!(sessions.reply(&key(1), 72), None);
         assert_eq!(sessions.reply(&key(1), 73), Some(&reply(73, 1)));
         assert_eq!(sessions.reply(&key(1), 200), Some(&reply(200, 1)));
         assert_eq!(sessions.reply(&key(1), 201), None);
-        sessions.begin(key(1), 201, UnixMicros(201));
+        sessions.begin(key(1), 201, UnixMicros(201), UnixMicros::ZERO);
         sessions.cache(&key(1), reply(201, MAX_CACHED_BYTES + 1));
         assert_eq!(sessions.reply(&key(1), 200), None);
         assert_eq!(sessions.reply(&key(1), 201), Some(&reply(201, MAX_CACHED_BYTES + 1)));

@@ -1,0 +1,31 @@
+//! The simulator: the real replica and client state machines, the real handshake and links, a
+//! network and a clock that are not real, and one seed that decides everything.
+//!
+//! [`Plan::draw`] turns a seed into a plan: how many replicas, which of them are Byzantine and
+//! how, which clients, what the network does. [`World`] runs it: in phase one faults happen; in
+//! phase two they have stopped (Byzantine replicas stay what they are) and everything must finish
+//! within a bound of virtual time. [`invariants`] judge what was sent, executed and told.
+
+pub mod attacker;
+pub mod audit;
+pub mod byzantine;
+pub mod client_node;
+pub mod draw;
+pub mod history;
+pub mod invariants;
+pub mod network;
+pub mod plan;
+pub mod queue;
+pub mod replica_node;
+pub mod report;
+pub mod runner;
+pub mod service;
+pub mod world;
+
+pub use draw::Draw;
+pub use plan::{
+    Attack, Attacker, Client, Faults, Latency, MISDEEDS, MS, Misdeed, Partition, Plan, S, Sabotage,
+};
+pub use report::{Outcome, Statistics};
+pub use runner::{Failure, run_plan, run_seed};
+pub use world::{World, make_view};

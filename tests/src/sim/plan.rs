@@ -1,0 +1,368 @@
+//! What a run consists of: drawn from its seed, or made by hand for a test.
+
+use webbft_protocol::membership::ReplicaSet;
+
+use super::draw::Draw;
+use super::service::Defect;
+
+/// Microseconds in a millisecond.
+pub const MS: u64 = 1_000;
+/// Microseconds in a second.
+pub const S: u64 = 1_000_000;
+
+/// How long messages take.
+#[derive(Debug, Clone, Copy)]
+pub struct Latency {
+    /// At least this long.
+    pub base: u64,
+    /// And a random time of about this size, with a tail.
+    pub jitter: u64,
+    /// One message in this many takes up to half a second more; 0: none.
+    pub spike_one_in: u32,
+}
+
+/// Replicas that cannot hear others for a while.
+#[derive(Debug, Clone, Copy)]
+pub struct Partition {
+    /// From when.
+    pub from: u64,
+    /// Until when.
+    pub until: u64,
+    /// One side; all other replicas are the other.
+    pub side: ReplicaSet,
+    /// Do streams across break (and cannot be made again), rather than stall?
+    pub breaks: bool,
+    /// Are clients, too, unable to reach the replicas of `side`?
+    pub clients_too: bool,
+}
+
+/// What the network does wrong in phase one. Rates are per million frames.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// Streams between replicas that break.
+    pub peer_breaks: u32,
+    /// Client links that break.
+    pub client_breaks: u32,
+    /// Frames on client links that are damaged, repeated, moved or left out.
+    pub tampered: u32,
+    /// Partitions.
+    pub partitions: Vec<Partition>,
+}
+
+/// What a Byzantine replica does; it may do several of these at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misdeed {
+    /// Says nothing to clients.
+    MuteToClients,
+    /// Says nothing to replicas.
+    MuteToPeers,
+    /// Falsifies replies, answers to queries, events and everything else that clients are told.
+    LieToClients,
+    /// Votes for random hashes, different ones to different replicas, with bad signatures, for
+    /// past and future instances and epochs.
+    EquivocateVotes,
+    /// Vouches for digests that nobody sent, in the names of others too, and serves bodies to
+    /// them; leaves out vouches of its own.
+    LieInVouches,
+    /// Vouches for several bodies of every request it hears of.
+    VouchForEverything,
+    /// Sends its own old messages again, out of order.
+    Replay,
+    /// Sends forged decisions, proposals without being the leader, and wild requests for state.
+    ForgeDecisions,
+    /// Sends bytes that are not messages.
+    Garbage,
+}
+
+/// All misdeeds.
+pub const MISDEEDS: [Misdeed; 9] = [
+    Misdeed::MuteToClients,
+    Misdeed::MuteToPeers,
+    Misdeed::LieToClients,
+    Misdeed::EquivocateVotes,
+    Misdeed::LieInVouches,
+    Misdeed::VouchForEverything,
+    Misdeed::Replay,
+    Misdeed::ForgeDecisions,
+    Misdeed::Garbage,
+];
+
+/// How a Byzantine client attacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attack {
+    /// Requests that only these replicas can authenticate: to the others they go with a wrong MAC
+    /// (paper, 4.3).
+    WrongMac(ReplicaSet),
+    /// Requests that only these replicas are sent at all.
+    Withhold(ReplicaSet),
+    /// One body under a number to these replicas, another one to the rest.
+    TwoBodies(ReplicaSet),
+    /// A subset and one of the three above drawn anew for each number.
+    AnySubset,
+    /// Numbers with holes, 0, and the largest ones.
+    SkipNumbers,
+    /// As many requests, queries, pings and event requests as the links take.
+    Flood,
+    /// Old frames of its own, and requests of others, again and again.
+    Replay,
+    /// Bytes that are not frames, before and after the handshake, truncated and oversized ones.
+    Garbage,
+    /// New sessions without end, with birth times of every kind.
+    Sessions,
+}
+
+/// A Byzantine client.
+#[derive(Debug, Clone, Copy)]
+pub struct Attacker {
+    /// What it does.
+    pub attack: Attack,
+    /// How often, in microseconds.
+    pub period: u64,
+}
+
+/// A correct client.
+#[derive(Debug, Clone, Copy)]
+pub struct Client {
+    /// Mean time between two calls, in microseconds.
+    pub think: u64,
+    /// Calls at once.
+    pub outstanding: usize,
+    /// Of ten calls, this many are reads.
+    pub reads: u32,
+    /// Does it subscribe and unsubscribe?
+    pub subscribes: bool,
+    /// One operation in this many asks the service to panic; 0: none.
+    pub panics_one_in: u32,
+    /// Largest item appended, in bytes.
+    pub item: u64,
+    /// One call in this many has a timeout of a second or less; 0: none.
+    pub impatient_one_in: u32,
+}
+
+/// A defect that makes a run fail on purpose, to see that the invariants see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// All replicas but the leader lie to clients in the same way.
+    LyingMajority,
+    /// This replica's service has a defect, though the replica counts as correct.
+    Defect(usize, Defect),
+    /// What the leader says to its peers is lost, though it counts as correct.
+    LeaderUnheard,
+    /// Every client is cut off at the end of phase one, for ever.
+    CutOff,
+    /// Events never reach their subscribers.
+    EventsLost,
+    /// Reads are answered, by all replicas alike, from before the latest operation.
+    StaleReads,
+    /// Frames count as tampered with, but are delivered as they were.
+    HarmlessTampering,
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Drives what is drawn while the run goes on.
+    pub seed: u64,
+    /// Replicas.
+    pub n: usize,
+    /// How many may be Byzantine.
+    pub f: usize,
+    /// Between replicas, and between them and clients.
+    pub latency: Latency,
+    /// What goes wrong in phase one.
+    pub faults: Faults,
+    /// How far each replica's wall clock is off, in thousandths of the allowed drift.
+    pub skew: Vec<i64>,
+    /// Byzantine replicas and what they do.
+    pub byzantine: Vec<(usize, Vec<Misdeed>)>,
+    /// Correct clients.
+    pub clients: Vec<Client>,
+    /// Byzantine clients.
+    pub attackers: Vec<Attacker>,
+    /// Length of phase one, in microseconds.
+    pub phase_one: u64,
+    /// How long clients go on making calls in phase two.
+    pub phase_two: u64,
+    /// How long everything may then take to finish.
+    pub bound: u64,
+    /// Events of a topic that replicas keep.
+    pub events_kept: usize,
+    /// Is the table of sessions so small that correct clients may lose theirs?
+    pub few_sessions: bool,
+    /// A defect on purpose.
+    pub sabotage: Option<Sabotage>,
+}
+
+impl Plan {
+    /// A calm run: every replica correct, a quick network without faults, one client.
+    #[must_use]
+    pub fn calm(seed: u64, n: usize, f: usize) -> Self {
+        Self {
+            seed,
+            n,
+            f,
+            latency: Latency { base: 200, jitter: 200, spike_one_in: 0 },
+            faults: Faults::default(),
+            skew: vec![0; n],
+            byzantine: Vec::new(),
+            clients: vec![Client::steady()],
+            attackers: Vec::new(),
+            phase_one: 5 * S,
+            phase_two: 2 * S,
+            bound: 60 * S,
+            events_kept: 64,
+            few_sessions: false,
+            sabotage: None,
+        }
+    }
+
+    /// The run that belongs to a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut draw = Draw::new(seed);
+        let (n, f) = *draw.pick(&[(1, 0), (4, 1), (4, 1), (4, 1), (4, 1), (4, 1), (7, 2), (7, 2)]);
+        let phase_one = draw.between(3 * S..=20 * S);
+        let byzantine = draw_byzantine(&mut draw, n, f);
+        let faults = draw_faults(&mut draw, n, phase_one);
+        let calm = faults.partitions.is_empty() && faults.peer_breaks == 0;
+        let latency = Latency {
+            base: *draw.pick(&[50, 200, 1 * MS, 20 * MS, 60 * MS]),
+            jitter: *draw.pick(&[20, 200, 2 * MS, 10 * MS]),
+            spike_one_in: if calm { 0 } else { *draw.pick(&[0, 200, 2000]) },
+        };
+        let skew = (0..n).map(|_| draw.between(0..=1000) as i64 - 500).collect();
+        let clients = (0..draw.between(1..=4)).map(|_| Client::draw(&mut draw)).collect();
+        let attackers = if draw.chance(1, 2) {
+            (0..draw.between(1..=2)).map(|_| draw_attacker(&mut draw, n)).collect()
+        } else {
+            Vec::new()
+        };
+        Self {
+            seed: draw.number(),
+            n,
+            f,
+            latency,
+            faults,
+            skew,
+            byzantine,
+            clients,
+            attackers,
+            phase_one,
+            phase_two: draw.between(2 * S..=6 * S),
+            bound: 120 * S,
+            events_kept: *draw.pick(&[4, 16, 256]),
+            few_sessions: draw.chance(1, 10),
+            sabotage: None,
+        }
+    }
+
+    /// Positions of the Byzantine replicas.
+    #[must_use]
+    pub fn liars(&self) -> Vec<usize> {
+        self.byzantine.iter().map(|(replica, _)| *replica).collect()
+    }
+
+    /// May correct replicas come to suspect the leader through the network's fault?
+    #[must_use]
+    pub fn leader_may_be_suspected(&self) -> bool {
+        !self.faults.partitions.is_empty()
+            || self.faults.peer_breaks > 0
+            || self.latency.spike_one_in > 0
+    }
+}
+
+impl Client {
+    /// A client that works steadily: operations, reads and subscriptions.
+    #[must_use]
+    pub const fn steady() -> Self {
+        Self {
+            think: 50 * MS,
+            outstanding: 2,
+            reads: 3,
+            subscribes: true,
+            panics_one_in: 0,
+            item: 200,
+            impatient_one_in: 0,
+        }
+    }
+
+    fn draw(draw: &mut Draw) -> Self {
+        Self {
+            think: *draw.pick(&[5 * MS, 30 * MS, 200 * MS]),
+            outstanding: *draw.pick(&[1, 2, 8]),
+            reads: *draw.pick(&[0, 3, 7]),
+            subscribes: draw.chance(2, 3),
+            panics_one_in: *draw.pick(&[0, 0, 10]),
+            item: *draw.pick(&[8, 100, 1500]),
+            impatient_one_in: *draw.pick(&[0, 5]),
+        }
+    }
+}
+
+fn draw_byzantine(draw: &mut Draw, n: usize, f: usize) -> Vec<(usize, Vec<Misdeed>)> {
+    // Never the leader of regency 0: leader change is not there yet.
+    let mut candidates: Vec<usize> = (1..n).collect();
+    let count = if f > 0 && draw.chance(4, 5) { draw.between(1..=f as u64) } else { 0 };
+    let mut chosen = Vec::new();
+    for _ in 0..count {
+        let replica = candidates.swap_remove(draw.below(candidates.len()));
+        let mut misdeeds = Vec::new();
+        for _ in 0..draw.between(1..=3) {
+            let misdeed = *draw.pick(&MISDEEDS);
+            if !misdeeds.contains(&misdeed) {
+                misdeeds.push(misdeed);
+            }
+        }
+        chosen.push((replica, misdeeds));
+    }
+    chosen.sort_by_key(|(replica, _)| *replica);
+    chosen
+}
+
+fn draw_faults(draw: &mut Draw, n: usize, phase_one: u64) -> Faults {
+    if draw.chance(1, 3) {
+        return Faults::default();
+    }
+    let mut partitions = Vec::new();
+    if n > 1 && draw.chance(1, 2) {
+        for _ in 0..draw.between(1..=3) {
+            let from = draw.between(0..=phase_one);
+            let length = draw.between(100 * MS..=8 * S);
+            partitions.push(Partition {
+                from,
+                until: (from + length).min(phase_one),
+                side: draw_subset(draw, n),
+                breaks: draw.chance(1, 2),
+                clients_too: draw.chance(1, 3),
+            });
+        }
+    }
+    Faults {
+        peer_breaks: *draw.pick(&[0, 0, 500, 5000]),
+        client_breaks: *draw.pick(&[0, 1000, 10_000]),
+        tampered: *draw.pick(&[0, 1000, 10_000]),
+        partitions,
+    }
+}
+
+/// Any set of replicas, the empty one and all of them included.
+pub fn draw_subset(draw: &mut Draw, n: usize) -> ReplicaSet {
+    (0..n).filter(|_| draw.chance(1, 2)).collect()
+}
+
+fn draw_attacker(draw: &mut Draw, n: usize) -> Attacker {
+    let subset = draw_subset(draw, n);
+    let attack = *draw.pick(&[
+        Attack::WrongMac(subset),
+        Attack::Withhold(subset),
+        Attack::TwoBodies(subset),
+        Attack::AnySubset,
+        Attack::AnySubset,
+        Attack::SkipNumbers,
+        Attack::Flood,
+        Attack::Replay,
+        Attack::Garbage,
+        Attack::Sessions,
+    ]);
+    Attacker { attack, period: *draw.pick(&[5 * MS, 30 * MS, 100 * MS]) }
+}

@@ -1,0 +1,547 @@
+//! The driver of a simulated replica: what the daemon does, in virtual time.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use webbft_protocol::auth::{NoiseKeypair, PeerLink, ServerHandshake, SigningKey};
+use webbft_protocol::membership::Cid;
+use webbft_protocol::replica::{LinkId, Notice, Parameters, Replica, ReplicaConfig, Start};
+use webbft_protocol::wire::{ReplicaFrame, ReplicaHeader};
+
+use super::byzantine::Byzantine;
+use super::history::Fact;
+use super::network::{Carried, End, Owner, pair_of};
+use super::plan::{MS, Sabotage};
+use super::service::{Defect, Recorder};
+use super::world::{Event, World};
+
+/// Frames that one turn reads from one client link.
+const FRAMES_A_TURN: usize = 16;
+/// The time a turn takes, and each frame in it, in microseconds.
+const TURN_COST: u64 = 20;
+const FRAME_COST: u64 = 5;
+/// Instances between two comparisons of state.
+const STATE_EVERY: u64 = 8;
+
+#[derive(Debug)]
+enum PeerInput {
+    Up { replaced: bool },
+    Down,
+    Frame(Bytes),
+}
+
+/// A replica and its driver's state.
+pub struct ReplicaNode {
+    replica: Replica<Recorder>,
+    noise: NoiseKeypair,
+    byzantine: Option<Byzantine>,
+    peer_inputs: VecDeque<(usize, PeerInput)>,
+    conns: BTreeSet<u64>,
+    /// Connections with frames to read, or that have closed.
+    ready: BTreeSet<u64>,
+    closed: Vec<u64>,
+    busy_until: u64,
+    turn_at: Option<u64>,
+    timer_at: Option<u64>,
+    /// How much of the service's log the invariants have seen.
+    shown: usize,
+    state_shown: Cid,
+    origin: u64,
+    skew: i64,
+    late_deadlines: u32,
+    /// Clients cannot reach it before this.
+    pub(super) unreachable_until: u64,
+}
+
+impl ReplicaNode {
+    pub(super) fn new(
+        world: &mut World,
+        me: usize,
+        signing_key: SigningKey,
+        noise: NoiseKeypair,
+    ) -> Self {
+        let plan = &world.plan;
+        let mut parameters = Parameters::default();
+        parameters.execution.ring = plan.events_kept;
+        if plan.few_sessions {
+            parameters.execution.sessions = 4;
+        }
+        let drift = i64::try_from(parameters.admission.max_drift.as_micros()).unwrap_or(i64::MAX);
+        let skew = drift / 1000 * plan.skew[me];
+        let misdeeds = plan.byzantine.iter().find(|(replica, _)| *replica == me);
+        let byzantine = match (misdeeds, plan.sabotage) {
+            (Some((_, misdeeds)), _) => Some(Byzantine::new(
+                Arc::clone(&world.view),
+                me,
+                signing_key.clone(),
+                misdeeds.clone(),
+            )),
+            (None, Some(Sabotage::LyingMajority)) if me > 0 => {
+                Some(Byzantine::conspirator(Arc::clone(&world.view), me, signing_key.clone()))
+            }
+            _ => None,
+        };
+        let defect = match plan.sabotage {
+            Some(Sabotage::Defect(replica, defect)) if replica == me => defect,
+            Some(Sabotage::StaleReads) => Defect::StaleReads,
+            _ => Defect::None,
+        };
+        let origin = world.draw.between(0..=1_000_000_000);
+        let view = Arc::clone(&world.view);
+        let config = ReplicaConfig { view, me, signing_key, start: Start::Genesis, parameters };
+        let now = world.clocks(origin, skew);
+        Self {
+            replica: Replica::new(config, Recorder::with_defect(defect), now),
+            noise,
+            byzantine,
+            peer_inputs: VecDeque::new(),
+            conns: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            closed: Vec::new(),
+            busy_until: 0,
+            turn_at: None,
+            timer_at: None,
+            shown: 0,
+            state_shown: Cid::ZERO,
+            origin,
+            skew,
+            late_deadlines: 0,
+            unreachable_until: 0,
+        }
+    }
+
+    pub(super) const fn is_byzantine(&self) -> bool {
+        self.byzantine.is_some()
+    }
+
+    pub(super) fn last_cid(&self) -> Cid {
+        self.replica.status().last_cid
+    }
+}
+
+impl World {
+    fn wake(&mut self, me: usize) {
+        let now = self.now;
+        let node = &mut self.replicas[me];
+        if node.turn_at.is_none() {
+            let at = now.max(node.busy_until);
+            node.turn_at = Some(at);
+            self.queue.push(at, Event::Turn(me));
+        }
+    }
+
+    pub(super) fn peer_input(&mut self, me: usize, other: usize, replaced: bool) {
+        self.replicas[me].peer_inputs.push_back((other, PeerInput::Up { replaced }));
+        self.wake(me);
+    }
+
+    pub(super) fn peer_lost(&mut self, me: usize, other: usize) {
+        self.replicas[me].peer_inputs.push_back((other, PeerInput::Down));
+        self.wake(me);
+    }
+
+    pub(super) fn peer_bytes(&mut self, me: usize, other: usize, bytes: Bytes) {
+        self.replicas[me].peer_inputs.push_back((other, PeerInput::Frame(bytes)));
+        self.wake(me);
+    }
+
+    pub(super) fn conn_at_replica(&mut self, id: u64) {
+        let delay = self.delay();
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.broken || conn.client_end == End::Closed {
+            return;
+        }
+        conn.replica_end = End::Open;
+        let at = self.now + delay;
+        conn.arrival = [at, at];
+        let replica = conn.replica;
+        self.queue.push(at, Event::ConnAtClient(id));
+        self.replicas[replica].conns.insert(id);
+    }
+
+    pub(super) fn to_replica(&mut self, id: u64, carried: Carried) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.broken || conn.replica_end != End::Open {
+            return;
+        }
+        conn.inbox.push_back(carried);
+        let replica = conn.replica;
+        self.replicas[replica].ready.insert(id);
+        self.wake(replica);
+    }
+
+    pub(super) fn closed_at_replica(&mut self, id: u64) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let replica = conn.replica;
+        let was_open = std::mem::replace(&mut conn.replica_end, End::Closed) == End::Open;
+        if was_open {
+            self.replicas[replica].closed.push(id);
+            self.wake(replica);
+        }
+        self.forget_conn(id);
+    }
+
+    pub(super) fn forget_conn(&mut self, id: u64) {
+        if self.conns.get(&id).is_some_and(|conn| {
+            conn.client_end == End::Closed && conn.replica_end == End::Closed && conn.link.is_none()
+        }) {
+            self.conns.remove(&id);
+        }
+    }
+
+    /// The replica's driver closes a connection.
+    fn close_at_replica(&mut self, me: usize, id: u64) {
+        let delay = self.delay();
+        let node = &mut self.replicas[me];
+        node.conns.remove(&id);
+        node.ready.remove(&id);
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.link.take().is_some() {
+            let clocks = self.clocks(self.replicas[me].origin, self.replicas[me].skew);
+            self.replicas[me].replica.handle_client_disconnected(clocks, LinkId(id));
+        }
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.inbox.clear();
+        if conn.replica_end == End::Open && !conn.broken {
+            let at = (now + delay).max(conn.arrival[1] + 1);
+            self.queue.push(at, Event::ClosedAtClient(id));
+        }
+        conn.replica_end = End::Closed;
+        self.forget_conn(id);
+    }
+
+    pub(super) fn turn(&mut self, me: usize) {
+        self.replicas[me].turn_at = None;
+        let now = self.replicas[me].now(self);
+        let mut frames = 0;
+        while let Some((other, input)) = self.replicas[me].peer_inputs.pop_front() {
+            frames += 1;
+            match input {
+                PeerInput::Up { replaced } => {
+                    let replica = &mut self.replicas[me].replica;
+                    if replaced {
+                        replica.handle_peer_disconnected(now, other);
+                    }
+                    replica.handle_peer_connected(now, other);
+                }
+                PeerInput::Down => {
+                    self.replicas[me].replica.handle_peer_disconnected(now, other);
+                }
+                PeerInput::Frame(bytes) => self.read_peer(me, other, &bytes),
+            }
+        }
+        for id in std::mem::take(&mut self.replicas[me].closed) {
+            self.close_at_replica(me, id);
+        }
+        let ready: Vec<u64> = self.replicas[me].ready.iter().copied().collect();
+        for id in ready {
+            frames += self.read_conn(me, id);
+        }
+        self.fire_deadline(me);
+        self.drain(me);
+        let node = &mut self.replicas[me];
+        node.busy_until = self.now + TURN_COST + FRAME_COST * frames;
+        if self.readable(me) {
+            self.wake(me);
+        }
+    }
+
+    /// Is there something left that a turn could read?
+    fn readable(&self, me: usize) -> bool {
+        let node = &self.replicas[me];
+        !node.peer_inputs.is_empty()
+            || !node.closed.is_empty()
+            || node.ready.iter().any(|id| {
+                self.conns.get(id).is_some_and(|conn| conn.link.is_none())
+                    || node.replica.accepts_more(LinkId(*id))
+            })
+    }
+
+    fn read_peer(&mut self, me: usize, other: usize, bytes: &Bytes) {
+        let now = self.replicas[me].now(self);
+        match PeerLink::authenticated(&self.view, other).open(bytes) {
+            Ok(message) => {
+                self.trace(|| format!("r{me} <- r{other} {:?}", message.message));
+                let node = &mut self.replicas[me];
+                if let Some(byzantine) = &mut node.byzantine {
+                    let frames = byzantine.heard(other, &message.message, &mut self.draw);
+                    self.send_all(me, frames);
+                }
+                self.replicas[me].replica.handle_peer_message(now, message);
+            }
+            Err(error) => {
+                self.trace(|| format!("r{me} <- r{other}: {error}"));
+                self.stats.count("malformed frame between replicas");
+                self.break_stream(pair_of(me, other).0);
+            }
+        }
+    }
+
+    fn send_all(&mut self, me: usize, frames: Vec<(usize, Bytes)>) {
+        for (to, bytes) in frames {
+            self.send_peer(me, to, bytes);
+        }
+    }
+
+    fn read_conn(&mut self, me: usize, id: u64) -> u64 {
+        let mut frames = 0;
+        while frames < FRAMES_A_TURN as u64 {
+            let Some(conn) = self.conns.get_mut(&id) else { break };
+            if conn.link.is_some() && !self.replicas[me].replica.accepts_more(LinkId(id)) {
+                return frames;
+            }
+            let Some(carried) = conn.inbox.pop_front() else { break };
+            frames += 1;
+            if !self.read_frame(me, id, carried) {
+                self.close_at_replica(me, id);
+                return frames;
+            }
+        }
+        if self.conns.get(&id).is_none_or(|conn| conn.inbox.is_empty()) {
+            self.replicas[me].ready.remove(&id);
+        }
+        frames
+    }
+
+    /// One message on a client connection; false: close it.
+    fn read_frame(&mut self, me: usize, id: u64, carried: Carried) -> bool {
+        let now = self.replicas[me].now(self);
+        let Carried { bytes, must_fail } = carried;
+        let Some(conn) = self.conns.get_mut(&id) else { return true };
+        let correct = matches!(conn.owner, Owner::Client(_));
+        let Some(link) = &mut conn.link else {
+            return self.shake_hands(me, id, &bytes, must_fail);
+        };
+        match link.open(&bytes) {
+            Ok(_) if must_fail => {
+                self.observe(&Fact::TamperedFrameTaken { by: format!("replica {me}") });
+                false
+            }
+            Ok(frame) => {
+                self.trace(|| format!("r{me} <- link {id} {:?}", frame.header));
+                let node = &mut self.replicas[me];
+                if let Some(byzantine) = &mut node.byzantine {
+                    let frames = byzantine.overhear(&frame, &mut self.draw);
+                    self.send_all(me, frames);
+                }
+                let replica = &mut self.replicas[me].replica;
+                match replica.handle_client_frame(now, LinkId(id), frame) {
+                    Ok(()) => true,
+                    Err(fault) => {
+                        self.trace(|| format!("r{me} closes link {id}: {fault}"));
+                        self.stats.count("client link closed for a fault");
+                        if correct {
+                            let what = format!("replica {me} blames a correct client: {fault}");
+                            self.stuck(what);
+                        }
+                        false
+                    }
+                }
+            }
+            Err(error) => {
+                self.trace(|| format!("r{me} closes link {id}: {error}"));
+                self.stats.count("frame refused by a replica");
+                if correct && !must_fail {
+                    let what = format!("replica {me} refuses a frame that is as it was sent");
+                    self.stuck(what);
+                }
+                false
+            }
+        }
+    }
+
+    fn shake_hands(&mut self, me: usize, id: u64, bytes: &Bytes, must_fail: bool) -> bool {
+        let now = self.replicas[me].now(self);
+        let seed = self.draw.bytes32();
+        let node = &mut self.replicas[me];
+        let mut welcome = node.replica.welcome(now);
+        if let Some(byzantine) = &node.byzantine {
+            welcome = byzantine.welcome(welcome, &mut self.draw);
+        }
+        let handshake = ServerHandshake { view: &self.view, keypair: &node.noise };
+        match handshake.accept(bytes, &welcome, seed) {
+            Ok(_) if must_fail => {
+                self.observe(&Fact::TamperedFrameTaken { by: format!("replica {me}") });
+                false
+            }
+            Ok(accepted) => {
+                let client = accepted.link.client();
+                node.replica.handle_client_connected(now, LinkId(id), client);
+                self.trace(|| format!("r{me} accepts link {id} of {client:?}"));
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    conn.link = Some(accepted.link);
+                }
+                self.send_conn(id, 1, accepted.reply.into());
+                true
+            }
+            Err((error, refusal)) => {
+                self.trace(|| format!("r{me} refuses link {id}: {error}"));
+                self.stats.count("handshake refused");
+                self.send_conn(id, 1, refusal.into());
+                false
+            }
+        }
+    }
+
+    fn drain(&mut self, me: usize) {
+        loop {
+            let mut quiet = true;
+            while let Some(out) = self.replicas[me].replica.poll_peer() {
+                quiet = false;
+                if self.plan.sabotage == Some(Sabotage::LeaderUnheard) && me == 0 {
+                    continue;
+                }
+                let frames = match &mut self.replicas[me].byzantine {
+                    Some(byzantine) => byzantine.to_peers(&out, &mut self.draw),
+                    None => {
+                        let bytes = PeerLink::encode(&self.view, out.message);
+                        out.to.iter().map(|to| (to, bytes.clone())).collect()
+                    }
+                };
+                self.send_all(me, frames);
+            }
+            while let Some(out) = self.replicas[me].replica.poll_client() {
+                quiet = false;
+                self.to_link(me, out.link, out.frame);
+            }
+            while let Some(notice) = self.replicas[me].replica.poll_notice() {
+                quiet = false;
+                self.notice(me, notice);
+            }
+            if quiet {
+                break;
+            }
+        }
+        self.show_log(me);
+        self.set_deadline(me);
+    }
+
+    fn to_link(&mut self, me: usize, link: LinkId, frame: ReplicaFrame) {
+        if self.plan.sabotage == Some(Sabotage::EventsLost)
+            && matches!(frame.header, ReplicaHeader::Event { .. } | ReplicaHeader::Heads { .. })
+        {
+            return;
+        }
+        let frames = match &mut self.replicas[me].byzantine {
+            Some(byzantine) => byzantine.to_client(frame, &mut self.draw),
+            None => vec![frame],
+        };
+        for frame in frames {
+            self.trace(|| format!("r{me} -> link {} {:?}", link.0, frame.header));
+            let Some(conn) = self.conns.get_mut(&link.0) else { continue };
+            let Some(end) = &mut conn.link else { continue };
+            let bytes = end.seal(&frame);
+            self.send_conn(link.0, 1, bytes.into());
+        }
+    }
+
+    fn notice(&mut self, me: usize, notice: Notice) {
+        self.trace(|| format!("r{me} notes {notice:?}"));
+        if self.plan.liars().contains(&me) {
+            return;
+        }
+        match notice {
+            Notice::Decided { cid, hash, .. } => {
+                self.observe(&Fact::Decided { replica: me, cid, hash });
+            }
+            Notice::LeaderSuspected { .. } => {
+                self.stats.count("leader suspected");
+                self.observe(&Fact::LeaderSuspected { replica: me });
+            }
+            Notice::PeerMisbehaved { peer, fault } if !self.plan.liars().contains(&peer) => {
+                let what = format!("replica {me} blames correct replica {peer}: {fault}");
+                self.stuck(what);
+            }
+            Notice::PeerMisbehaved { .. } => self.stats.count("replica caught misbehaving"),
+            _ => {}
+        }
+    }
+
+    /// Shows the invariants what the replica has executed since they last looked.
+    fn show_log(&mut self, me: usize) {
+        if self.plan.liars().contains(&me) {
+            return;
+        }
+        loop {
+            let node = &mut self.replicas[me];
+            let place = node.shown;
+            let Some(entry) = node.replica.service().log().get(place).cloned() else { break };
+            node.shown += 1;
+            self.observe(&Fact::Executed { replica: me, place, entry });
+        }
+        let last = self.replicas[me].last_cid();
+        if last.0 % STATE_EVERY == 0 && last > self.replicas[me].state_shown {
+            self.observe_state(me);
+        }
+    }
+
+    /// Shows the invariants a digest of the replica's state.
+    pub(super) fn observe_state(&mut self, me: usize) {
+        let node = &mut self.replicas[me];
+        let cid = node.last_cid();
+        node.state_shown = cid;
+        let digest = node.replica.service().digest();
+        self.observe(&Fact::State { replica: me, cid, digest });
+    }
+
+    // Time.
+
+    fn set_deadline(&mut self, me: usize) {
+        let now = self.now;
+        let node = &mut self.replicas[me];
+        let Some(deadline) = node.replica.next_deadline() else {
+            node.timer_at = None;
+            return;
+        };
+        let at = deadline.as_micros().saturating_sub(node.origin).max(now + 1);
+        if node.timer_at != Some(at) {
+            node.timer_at = Some(at);
+            self.queue.push(at, Event::ReplicaTimer(me));
+        }
+    }
+
+    pub(super) fn replica_timer(&mut self, me: usize) {
+        if self.replicas[me].timer_at != Some(self.now) {
+            return;
+        }
+        self.replicas[me].timer_at = None;
+        self.wake(me);
+    }
+
+    fn fire_deadline(&mut self, me: usize) {
+        let now = self.replicas[me].now(self);
+        let node = &mut self.replicas[me];
+        if node.replica.next_deadline().is_none_or(|deadline| deadline > now.instant) {
+            node.late_deadlines = 0;
+            return;
+        }
+        node.replica.handle_deadline(now);
+        // A deadline that does not move would make the driver spin.
+        let still = node.replica.next_deadline().is_some_and(|deadline| deadline <= now.instant);
+        node.late_deadlines = if still { node.late_deadlines + 1 } else { 0 };
+        if node.late_deadlines > 100 {
+            self.stuck(format!("replica {me} wants to be woken again and again at the same time"));
+        }
+    }
+
+    pub(super) fn misdeed(&mut self, me: usize) {
+        let node = &mut self.replicas[me];
+        if let Some(byzantine) = &mut node.byzantine {
+            let frames = byzantine.spontaneous(&mut self.draw);
+            if !frames.is_empty() {
+                self.stats.count("misdeed of a Byzantine replica");
+            }
+            self.send_all(me, frames);
+        }
+        let next = self.now + self.draw.between(5 * MS..=60 * MS);
+        self.queue.push(next, Event::Misdeed(me));
+    }
+}
+
+impl ReplicaNode {
+    fn now(&self, world: &World) -> webbft_protocol::time::Now {
+        world.clocks(self.origin, self.skew)
+    }
+}

@@ -1,0 +1,613 @@
+//! A run: replicas, clients, attackers and the network between them, one event after another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use webbft_protocol::auth::{NoiseKeypair, SigningKey};
+use webbft_protocol::membership::{
+    Cid, Digest, MacAlgorithm, Member, ReplicaId, ServiceId, View, ViewNumber,
+};
+use webbft_protocol::time::{Instant, Now, UnixMicros};
+
+use super::attacker::AttackerNode;
+use super::audit::Audit;
+use super::client_node::ClientNode;
+use super::draw::Draw;
+use super::history::{Fact, Setting};
+use super::invariants::{Oracle, Violation};
+use super::network::{Conn, Owner, Pairs, pair_of};
+use super::plan::{MS, Plan, Sabotage};
+use super::queue::Queue;
+use super::replica_node::ReplicaNode;
+use super::report::{Outcome, Statistics};
+
+/// Wall-clock time at the beginning of a run: some day in 2025.
+const WALL: u64 = 1_750_000_000_000_000;
+/// Events after which a run is given up as never ending.
+const MAX_EVENTS: u64 = 20_000_000;
+
+/// Something that happens at a time.
+#[derive(Debug)]
+pub enum Event {
+    /// A replica takes a turn: reads what is ready, then writes.
+    Turn(usize),
+    /// A replica's deadline, as set at this time, is due.
+    ReplicaTimer(usize),
+    /// A Byzantine replica says something of its own accord.
+    Misdeed(usize),
+    /// The lower of two replicas dials the other.
+    Dial((usize, usize)),
+    /// A side of a stream comes up.
+    PeerUp((usize, usize), usize, u64),
+    /// A side notices that its stream has broken.
+    PeerDown((usize, usize), usize, u64),
+    /// A frame arrives at a side of a stream.
+    PeerFrame((usize, usize), usize, u64, Bytes),
+    /// A client's connection is open at the replica.
+    ConnAtReplica(u64),
+    /// And at the client.
+    ConnAtClient(u64),
+    /// A frame arrives at the replica.
+    ToReplica(u64, super::network::Carried),
+    /// A frame arrives at the client.
+    ToClient(u64, super::network::Carried),
+    /// The replica's end notices that the connection is gone.
+    ClosedAtReplica(u64),
+    /// The client's end does.
+    ClosedAtClient(u64),
+    /// A client's deadline is due.
+    ClientTimer(usize),
+    /// A client thinks of something to do.
+    Think(usize),
+    /// An attacker does something.
+    Attack(usize),
+    /// A partition begins.
+    PartitionBegins(usize),
+    /// Faults stop.
+    PhaseTwo,
+    /// Clients stop making calls.
+    Quiet,
+    /// Has everything finished?
+    Check,
+}
+
+/// How far the run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Faults happen.
+    One,
+    /// Faults have stopped, calls go on.
+    Two,
+    /// No more new calls.
+    Quiet,
+}
+
+/// A run under way.
+pub struct World {
+    pub(super) plan: Plan,
+    pub(super) view: Arc<View>,
+    pub(super) draw: Draw,
+    pub(super) now: u64,
+    pub(super) phase: Phase,
+    pub(super) queue: Queue<Event>,
+    pub(super) pairs: Pairs,
+    pub(super) conns: BTreeMap<u64, Conn>,
+    pub(super) next_conn: u64,
+    pub(super) replicas: Vec<ReplicaNode>,
+    pub(super) clients: Vec<ClientNode>,
+    pub(super) attackers: Vec<AttackerNode>,
+    /// Frames that correct clients sent lately: the network is open to everybody's eyes.
+    pub(super) wiretap: Vec<Bytes>,
+    /// Per topic, how many events the correct replicas have published.
+    pub(super) heads: BTreeMap<String, u64>,
+    pub(super) stats: Statistics,
+    oracle: Oracle,
+    audit: Audit,
+    trace: bool,
+    stuck: Vec<String>,
+    done: bool,
+}
+
+/// A seeded view of `n` replicas with its keys.
+#[must_use]
+pub fn make_view(n: usize, f: usize, draw: &mut Draw) -> (View, Vec<(SigningKey, NoiseKeypair)>) {
+    let keys: Vec<(SigningKey, NoiseKeypair)> = (0..n)
+        .map(|_| {
+            let signing = SigningKey::from_secret(&draw.bytes32());
+            (signing, NoiseKeypair::from_secret(draw.bytes32()))
+        })
+        .collect();
+    let members = keys
+        .iter()
+        .zip(0_u16..)
+        .map(|((signing, noise), id)| Member {
+            id: ReplicaId(id),
+            url: format!("ws://replica-{id}.test/ws"),
+            peer_address: String::new(),
+            public_key: signing.public(),
+            noise_key: Digest(*noise.public()),
+        })
+        .collect();
+    let mut service = [0; 16];
+    service.copy_from_slice(&draw.bytes(16));
+    let mac = if draw.chance(1, 4) { MacAlgorithm::HmacSha1 } else { MacAlgorithm::HmacSha256 };
+    let view = View {
+        service: ServiceId(service),
+        number: ViewNumber(0),
+        f,
+        mac,
+        activation: Cid(1),
+        previous: Digest::default(),
+        members,
+    };
+    (view, keys)
+}
+
+impl World {
+    /// The world of a plan, before anything has happened.
+    ///
+    /// # Panics
+    /// Where the plan's numbers do not make a view.
+    #[must_use]
+    pub fn new(plan: Plan, trace: bool) -> Self {
+        let mut draw = Draw::new(plan.seed);
+        let (view, keys) = make_view(plan.n, plan.f, &mut draw);
+        view.validate().expect("the plan's numbers make a view");
+        let view = Arc::new(view);
+        let setting = Setting {
+            byzantine: plan.liars(),
+            leader_may_be_suspected: plan.leader_may_be_suspected(),
+            tampering: plan.faults.tampered > 0,
+            events_kept: plan.events_kept as u64,
+            few_sessions: plan.few_sessions,
+        };
+        let mut world = Self {
+            pairs: Pairs::new(plan.n),
+            view,
+            draw,
+            now: 0,
+            phase: Phase::One,
+            queue: Queue::default(),
+            conns: BTreeMap::new(),
+            next_conn: 0,
+            replicas: Vec::new(),
+            clients: Vec::new(),
+            attackers: Vec::new(),
+            wiretap: Vec::new(),
+            heads: BTreeMap::new(),
+            stats: Statistics::default(),
+            oracle: Oracle::new(setting),
+            audit: Audit::default(),
+            trace,
+            stuck: Vec::new(),
+            done: false,
+            plan,
+        };
+        world.populate(keys);
+        world
+    }
+
+    fn populate(&mut self, keys: Vec<(SigningKey, NoiseKeypair)>) {
+        for (me, (signing, noise)) in keys.into_iter().enumerate() {
+            let node = ReplicaNode::new(self, me, signing, noise);
+            if node.is_byzantine() {
+                self.queue.push(self.draw.between(1..=50 * MS), Event::Misdeed(me));
+            }
+            self.replicas.push(node);
+        }
+        for pair in self.pairs.keys() {
+            self.queue.push(self.draw.between(1..=20 * MS), Event::Dial(pair));
+        }
+        for me in 0..self.plan.clients.len() {
+            let node = ClientNode::new(self, me);
+            self.clients.push(node);
+            self.queue.push(self.draw.between(1..=100 * MS), Event::Think(me));
+        }
+        for me in 0..self.plan.attackers.len() {
+            let node = AttackerNode::new(self, me);
+            self.attackers.push(node);
+            self.queue.push(self.draw.between(1..=100 * MS), Event::Attack(me));
+        }
+        for (index, partition) in self.plan.faults.partitions.iter().enumerate() {
+            self.queue.push(partition.from, Event::PartitionBegins(index));
+        }
+        self.queue.push(self.plan.phase_one, Event::PhaseTwo);
+        self.queue.push(self.plan.phase_one + self.plan.phase_two, Event::Quiet);
+    }
+
+    /// Both clocks of somebody whose wall clock is off by `skew` microseconds, and whose monotonic
+    /// one began `origin` before the run.
+    pub(super) fn clocks(&self, origin: u64, skew: i64) -> Now {
+        Now {
+            instant: Instant::from_micros(self.now + origin),
+            unix: UnixMicros((WALL + self.now).saturating_add_signed(skew)),
+        }
+    }
+
+    /// The run of this plan, from beginning to end.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        for me in 0..self.clients.len() {
+            self.start_client(me);
+        }
+        let mut events = 0;
+        while !self.done {
+            let Some((at, event)) = self.queue.pop() else { break };
+            self.now = at;
+            self.record(&event);
+            self.happen(event);
+            events += 1;
+            if events > MAX_EVENTS {
+                self.stuck.push(format!("{MAX_EVENTS} events without an end"));
+                self.done = true;
+            }
+        }
+        self.stats.events = events;
+        self.stats.simulated_micros = self.now;
+        self.stats.executed = self.oracle.log().len() as u64;
+        self.stats.violations = self.oracle.violations().len() as u64;
+        self.stats.stuck = self.stuck.len() as u64;
+        Outcome {
+            violations: self.oracle.violations().to_vec(),
+            stuck: self.stuck,
+            hash: self.audit.hash(),
+            statistics: self.stats,
+            log: self.oracle.log().to_vec(),
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Turn(me) => self.turn(me),
+            Event::ReplicaTimer(me) => self.replica_timer(me),
+            Event::Misdeed(me) => self.misdeed(me),
+            Event::Dial(pair) => self.dial(pair),
+            Event::PeerUp(pair, side, stream) => self.peer_up(pair, side, stream),
+            Event::PeerDown(pair, side, stream) => self.peer_down(pair, side, stream),
+            Event::PeerFrame(pair, side, stream, bytes) => {
+                self.peer_frame(pair, side, stream, bytes);
+            }
+            Event::ConnAtReplica(conn) => self.conn_at_replica(conn),
+            Event::ConnAtClient(conn) => self.conn_at_client(conn),
+            Event::ToReplica(conn, carried) => self.to_replica(conn, carried),
+            Event::ToClient(conn, carried) => self.to_client(conn, carried),
+            Event::ClosedAtReplica(conn) => self.closed_at_replica(conn),
+            Event::ClosedAtClient(conn) => self.closed_at_client(conn),
+            Event::ClientTimer(me) => self.client_timer(me),
+            Event::Think(me) => self.think(me),
+            Event::Attack(me) => self.attack(me),
+            Event::PartitionBegins(index) => self.partition(index),
+            Event::PhaseTwo => {
+                self.phase = Phase::Two;
+                if self.plan.sabotage == Some(Sabotage::CutOff) {
+                    self.cut_off();
+                }
+            }
+            Event::Quiet => {
+                self.phase = Phase::Quiet;
+                self.queue.push(self.now + 1, Event::Check);
+            }
+            Event::Check => self.check(),
+        }
+    }
+
+    fn record(&mut self, event: &Event) {
+        // A digest of each event would cost more than it tells: lengths and first bytes do.
+        let mut details = Vec::with_capacity(64);
+        let (what, numbers, bytes): (&str, [u64; 3], &[u8]) = match event {
+            Event::Turn(me) => ("turn", [*me as u64, 0, 0], &[]),
+            Event::ReplicaTimer(me) => ("timer", [*me as u64, 0, 0], &[]),
+            Event::Misdeed(me) => ("misdeed", [*me as u64, 0, 0], &[]),
+            Event::Dial((a, b)) => ("dial", [*a as u64, *b as u64, 0], &[]),
+            Event::PeerUp((a, b), side, _) => ("up", [*a as u64, *b as u64, *side as u64], &[]),
+            Event::PeerDown((a, b), side, _) => ("down", [*a as u64, *b as u64, *side as u64], &[]),
+            Event::PeerFrame((a, b), side, _, bytes) => {
+                ("peer frame", [*a as u64, *b as u64, *side as u64], bytes)
+            }
+            Event::ConnAtReplica(conn) => ("open", [*conn, 0, 0], &[]),
+            Event::ConnAtClient(conn) => ("opened", [*conn, 0, 0], &[]),
+            Event::ToReplica(conn, carried) => ("to replica", [*conn, 0, 0], &carried.bytes),
+            Event::ToClient(conn, carried) => ("to client", [*conn, 0, 0], &carried.bytes),
+            Event::ClosedAtReplica(conn) => ("closed", [*conn, 0, 0], &[]),
+            Event::ClosedAtClient(conn) => ("closed here", [*conn, 0, 0], &[]),
+            Event::ClientTimer(me) => ("client timer", [*me as u64, 0, 0], &[]),
+            Event::Think(me) => ("think", [*me as u64, 0, 0], &[]),
+            Event::Attack(me) => ("attack", [*me as u64, 0, 0], &[]),
+            Event::PartitionBegins(index) => ("partition", [*index as u64, 0, 0], &[]),
+            Event::PhaseTwo => ("phase two", [0; 3], &[]),
+            Event::Quiet => ("quiet", [0; 3], &[]),
+            Event::Check => ("check", [0; 3], &[]),
+        };
+        for number in numbers {
+            details.extend_from_slice(&number.to_le_bytes());
+        }
+        details.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        details.extend_from_slice(&bytes[..bytes.len().min(4096)]);
+        self.audit.fold(self.now, what, &details);
+    }
+
+    /// One line of the trace, where one is wanted.
+    #[allow(clippy::print_stdout)] // this is what --trace is for
+    pub(super) fn trace(&self, line: impl FnOnce() -> String) {
+        if self.trace {
+            let (seconds, micros) = (self.now / 1_000_000, self.now % 1_000_000);
+            println!("[{seconds:4}.{micros:06}] {}", line());
+        }
+    }
+
+    /// Shows a fact to the invariants.
+    pub(super) fn observe(&mut self, fact: &Fact) {
+        let before = self.oracle.log().len();
+        let found = self.oracle.observe(fact);
+        for entry in &self.oracle.log()[before..] {
+            for (topic, _) in &entry.published {
+                *self.heads.entry(topic.clone()).or_default() += 1;
+            }
+        }
+        for Violation { invariant, what } in &found {
+            self.trace(|| format!("VIOLATION of {invariant}: {what}"));
+        }
+        // What follows from a broken invariant is of no interest.
+        self.done |= !found.is_empty();
+    }
+
+    /// Something that should have come to pass has not.
+    pub(super) fn stuck(&mut self, what: String) {
+        self.trace(|| format!("STUCK: {what}"));
+        self.stuck.push(what);
+        self.done = true;
+    }
+
+    fn partition(&mut self, index: usize) {
+        let partition = self.plan.faults.partitions[index];
+        self.stats.count("partition");
+        self.trace(|| {
+            let side: Vec<usize> = partition.side.iter().collect();
+            format!("partition of {side:?} until {}", partition.until)
+        });
+        for pair in self.pairs.keys() {
+            if partition.side.contains(pair.0) == partition.side.contains(pair.1) {
+                continue;
+            }
+            let state = self.pairs.get(pair);
+            if partition.breaks {
+                state.cut_until = state.cut_until.max(partition.until);
+                self.break_stream(pair);
+            } else {
+                state.stalled_until = state.stalled_until.max(partition.until);
+            }
+        }
+        if partition.clients_too {
+            let hit: Vec<u64> = self
+                .conns
+                .iter()
+                .filter(|(_, conn)| partition.side.contains(conn.replica))
+                .map(|(id, _)| *id)
+                .collect();
+            for conn in hit {
+                self.break_conn(conn);
+            }
+            for replica in partition.side.iter() {
+                if let Some(node) = self.replicas.get_mut(replica) {
+                    node.unreachable_until = node.unreachable_until.max(partition.until);
+                }
+            }
+        }
+    }
+
+    fn cut_off(&mut self) {
+        for node in &mut self.replicas {
+            node.unreachable_until = u64::MAX;
+        }
+        let conns: Vec<u64> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.break_conn(conn);
+        }
+    }
+
+    fn correct(&self) -> impl Iterator<Item = (usize, &ReplicaNode)> {
+        let liars = self.plan.liars();
+        self.replicas.iter().enumerate().filter(move |(me, _)| !liars.contains(me))
+    }
+
+    /// What has not finished yet, in words; `None` when everything has.
+    fn unfinished(&self) -> Option<String> {
+        for (me, client) in self.clients.iter().enumerate() {
+            if let Some(what) = client.unfinished(&self.heads) {
+                return Some(format!("client {me}: {what}"));
+            }
+        }
+        let last: Vec<(usize, Cid)> =
+            self.correct().map(|(me, node)| (me, node.last_cid())).collect();
+        if last.iter().any(|(_, cid)| *cid != last[0].1) {
+            return Some(format!("correct replicas stand at {last:?} (position, instance)"));
+        }
+        None
+    }
+
+    fn check(&mut self) {
+        match self.unfinished() {
+            None => {
+                let correct: Vec<usize> = self.correct().map(|(me, _)| me).collect();
+                for me in correct {
+                    self.observe_state(me);
+                }
+                self.observe(&Fact::End);
+                self.done = true;
+            }
+            Some(what) => {
+                let since = self.plan.phase_one + self.plan.phase_two;
+                if self.now > since + self.plan.bound {
+                    self.stuck(what);
+                } else {
+                    self.queue.push(self.now + 100 * MS, Event::Check);
+                }
+            }
+        }
+    }
+
+    // Streams between replicas.
+
+    fn dial(&mut self, pair: (usize, usize)) {
+        let (to, back) = (self.delay(), self.delay());
+        let (now, backoff) = (self.now, self.draw.between(20 * MS..=200 * MS));
+        let state = self.pairs.get(pair);
+        if now < state.cut_until || now < state.stalled_until {
+            self.queue.push(now + backoff, Event::Dial(pair));
+            return;
+        }
+        state.live += 1;
+        state.broken = false;
+        let live = state.live;
+        state.arrival = [now + to, now + to + back];
+        self.queue.push(now + to, Event::PeerUp(pair, 1, live));
+        self.queue.push(now + to + back, Event::PeerUp(pair, 0, live));
+    }
+
+    fn peer_up(&mut self, pair: (usize, usize), side: usize, stream: u64) {
+        let state = self.pairs.get(pair);
+        if state.live != stream || state.broken {
+            return;
+        }
+        let replaced = state.up[side].replace(stream).is_some();
+        let (me, other) = if side == 0 { pair } else { (pair.1, pair.0) };
+        self.trace(|| format!("r{me} has a stream to r{other}"));
+        self.peer_input(me, other, replaced);
+    }
+
+    fn peer_down(&mut self, pair: (usize, usize), side: usize, stream: u64) {
+        let state = self.pairs.get(pair);
+        let noticed = state.up[side] == Some(stream);
+        if noticed {
+            state.up[side] = None;
+        }
+        let redial = side == 0 && state.live == stream;
+        let (me, other) = if side == 0 { pair } else { (pair.1, pair.0) };
+        if noticed {
+            self.trace(|| format!("r{me} has lost its stream to r{other}"));
+            self.peer_lost(me, other);
+        }
+        if redial {
+            let backoff = self.draw.between(20 * MS..=300 * MS);
+            self.queue.push(self.now + backoff, Event::Dial(pair));
+        }
+    }
+
+    fn peer_frame(&mut self, pair: (usize, usize), side: usize, stream: u64, bytes: Bytes) {
+        let state = self.pairs.get(pair);
+        if state.up[side] != Some(stream) || (state.live == stream && state.broken) {
+            return;
+        }
+        let (me, other) = if side == 0 { pair } else { (pair.1, pair.0) };
+        self.peer_bytes(me, other, bytes);
+    }
+
+    /// The stream breaks; both sides notice in their time.
+    pub(super) fn break_stream(&mut self, pair: (usize, usize)) {
+        let (first, second) = (self.delay(), self.delay());
+        let now = self.now;
+        let state = self.pairs.get(pair);
+        if state.broken || state.live == 0 {
+            return;
+        }
+        state.broken = true;
+        let live = state.live;
+        self.queue.push(now + first, Event::PeerDown(pair, 0, live));
+        self.queue.push(now + second, Event::PeerDown(pair, 1, live));
+    }
+
+    /// Sends a frame from one replica to another, if there is a stream.
+    pub(super) fn send_peer(&mut self, from: usize, to: usize, bytes: Bytes) {
+        let (pair, side) = pair_of(from, to);
+        let delay = self.delay();
+        let breaks =
+            self.phase == Phase::One && self.draw.chance(self.plan.faults.peer_breaks, 1_000_000);
+        let now = self.now;
+        let state = self.pairs.get(pair);
+        let Some(stream) = state.up[side] else { return };
+        if state.live != stream || state.broken {
+            return;
+        }
+        if breaks {
+            self.stats.count("stream between replicas broken");
+            self.break_stream(pair);
+            return;
+        }
+        let state = self.pairs.get(pair);
+        let at = (now + delay).max(state.arrival[side] + 1).max(state.stalled_until);
+        state.arrival[side] = at;
+        self.queue.push(at, Event::PeerFrame(pair, 1 - side, stream, bytes));
+    }
+
+    // Client connections.
+
+    /// Somebody opens a connection; gives its name.
+    pub(super) fn open_conn(&mut self, owner: Owner, replica: usize) -> u64 {
+        self.next_conn += 1;
+        let id = self.next_conn;
+        let delay = self.delay();
+        self.conns.insert(id, Conn::new(owner, replica));
+        if self.now < self.replicas[replica].unreachable_until {
+            // Refused at once, or no answer at all.
+            if self.draw.chance(1, 2) {
+                self.break_conn(id);
+            }
+        } else {
+            self.queue.push(self.now + delay, Event::ConnAtReplica(id));
+        }
+        id
+    }
+
+    /// The connection breaks; both ends notice in their time.
+    pub(super) fn break_conn(&mut self, id: u64) {
+        let (first, second) = (self.delay(), self.delay());
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.broken {
+            return;
+        }
+        conn.broken = true;
+        self.queue.push(self.now + first, Event::ClosedAtReplica(id));
+        self.queue.push(self.now + second, Event::ClosedAtClient(id));
+    }
+
+    /// Sends a message on a connection: direction 0 to the replica, 1 to the client.
+    pub(super) fn send_conn(&mut self, id: u64, direction: usize, bytes: Bytes) {
+        let delay = self.delay();
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if conn.broken {
+            return;
+        }
+        let faults = &self.plan.faults;
+        let correct = matches!(conn.owner, Owner::Client(_));
+        if self.phase == Phase::One && correct && self.draw.chance(faults.client_breaks, 1_000_000)
+        {
+            self.stats.count("client link broken");
+            self.break_conn(id);
+            return;
+        }
+        let tampered =
+            self.phase == Phase::One && correct && self.draw.chance(faults.tampered, 1_000_000);
+        let carried = if tampered {
+            self.stats.count("frame tampered with");
+            if self.plan.sabotage == Some(Sabotage::HarmlessTampering) {
+                Conn::pretend_to_tamper(bytes)
+            } else {
+                conn.tamper(direction, &bytes, &mut self.draw)
+            }
+        } else {
+            conn.pass(direction, bytes)
+        };
+        for carried in carried {
+            let at = (self.now + delay).max(conn.arrival[direction] + 1);
+            conn.arrival[direction] = at;
+            let event = if direction == 0 { Event::ToReplica } else { Event::ToClient };
+            self.queue.push(at, event(id, carried));
+        }
+    }
+
+    /// How long a message takes.
+    pub(super) fn delay(&mut self) -> u64 {
+        self.plan.latency.draw(&mut self.draw, self.phase == Phase::One)
+    }
+}

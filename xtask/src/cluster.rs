@@ -17,6 +17,8 @@ use crate::workspace::{root, shown, target};
 /// How many replicas, and how many of them may be faulty.
 const N: u16 = 4;
 const F: u16 = 1;
+/// How far the ports on which the replicas talk to each other lie above those for clients.
+const PEER_PORTS: u16 = 100;
 /// How long the replicas may take to start.
 const START: Duration = Duration::from_secs(30);
 
@@ -54,9 +56,10 @@ impl Cluster {
         byzantine: Option<&str>,
     ) -> Result<Self> {
         let phase = Phase::start("four replicas");
-        for used in (0..N).map(|replica| port.checked_add(replica)) {
+        let offsets = (0..N).flat_map(|replica| [replica, PEER_PORTS + replica]);
+        for used in offsets.map(|offset| port.checked_add(offset)) {
             let used =
-                used.with_context(|| format!("--port {port} leaves no room for {N} ports"))?;
+                used.with_context(|| format!("--port {port} leaves no room for the others"))?;
             TcpListener::bind((Ipv4Addr::LOCALHOST, used)).with_context(|| {
                 format!("port {used} is taken (is another demo running?); choose another by --port")
             })?;

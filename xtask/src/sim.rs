@@ -10,16 +10,18 @@ use crate::tools;
 use crate::ui::Phase;
 use crate::workspace::{root, shown, target};
 
-/// How long the simulator runs in `cargo xtask test`, at least.
+/// How long the simulator runs in `cargo xtask test`, about.
 const TEST_TIME: Duration = Duration::from_secs(60);
-/// Seeds a round, in `cargo xtask test`.
-const ROUND: u64 = 100;
+/// Seeds of the first, short run.
+const TRIAL: u64 = 20;
+/// Seeds of the second run, at most.
+const MOST: u64 = 9_000;
 
 /// Arguments of `cargo xtask sim`.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     cargo xtask sim --seeds 0..2000\n  \
-    cargo xtask sim --seeds 1234..1235    repeat one run; what follows `--` goes to the simulator")]
+    cargo xtask sim --seeds 1234..1235 --trace    repeat one run and print all that happens")]
 pub(crate) struct Args {
     /// The seeds to run, from A up to but without B
     #[arg(long, value_name = "A..B")]
@@ -27,9 +29,9 @@ pub(crate) struct Args {
     /// Runs at the same time; by default one for each processor
     #[arg(long)]
     jobs: Option<usize>,
-    /// More arguments for the simulator
-    #[arg(last = true)]
-    rest: Vec<String>,
+    /// Print everything that happens, for a single seed
+    #[arg(long)]
+    trace: bool,
 }
 
 /// Runs `cargo xtask sim`.
@@ -39,28 +41,31 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(jobs) = args.jobs {
         command.args(["--jobs", &jobs.to_string()]);
     }
-    command.args(&args.rest);
-    visible(&mut command, "Repeat a failing seed S by `cargo xtask sim --seeds S..S+1`.")
+    if args.trace {
+        command.arg("--trace");
+    }
+    visible(&mut command, "Each failing seed is printed with the command that repeats it.")
 }
 
-/// Runs other seeds every time, round by round, for about a minute.
+/// Runs other seeds every time: a few to learn how fast they are, then as many as fill the time.
 pub(crate) fn fresh_seeds() -> Result<()> {
     let simulator = simulator()?.get_program().to_owned();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
-    // One range a second, from an arbitrary but short number.
-    let first = now.as_secs() % 10_000_000 * 1_000;
-    println!("  seeds from {first} on; repeat by `cargo xtask sim --seeds A..B`");
-    let started = Instant::now();
-    let mut next = first;
-    while started.elapsed() < TEST_TIME {
-        let range = format!("{next}..{}", next + ROUND);
+    let first = now.as_secs() % 1_000_000 * 10_000;
+    let run = |from: u64, count: u64| {
+        let range = format!("{from}..{}", from + count);
+        println!("  seeds {range}; to repeat them: cargo xtask sim --seeds {range}");
         let mut command = Command::new(&simulator);
         command.current_dir(root()).args(["--seeds", &range]);
-        visible(&mut command, &format!("Repeat it by `cargo xtask sim --seeds {range}`."))?;
-        next += ROUND;
-    }
-    println!("  ran seeds {first}..{next}");
-    Ok(())
+        visible(&mut command, &format!("Repeat it by `cargo xtask sim --seeds {range}`."))
+    };
+    let started = Instant::now();
+    run(first, TRIAL)?;
+    // As many as fit into the rest of the time at the same speed.
+    let trial = started.elapsed().as_millis().max(1);
+    let rest = TEST_TIME.saturating_sub(started.elapsed()).as_millis();
+    let count = u64::try_from(u128::from(TRIAL) * rest / trial).unwrap_or(MOST);
+    run(first + TRIAL, count.clamp(TRIAL, MOST))
 }
 
 /// Builds the simulator and gives the command that runs it.

@@ -1,13 +1,18 @@
 //! Where things are in the repository.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// The root of the repository.
 pub(crate) fn root() -> &'static Path {
-    // xtask/ stands directly in the root.
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the manifest directory of xtask has a parent")
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        // Set by `cargo run`; where this was compiled may be another clone with the same target
+        // directory. xtask/ stands directly in the root.
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+        manifest.parent().map_or_else(|| manifest.clone(), Path::to_path_buf)
+    });
+    &ROOT
 }
 
 /// A path inside the repository.

@@ -9,7 +9,7 @@ import { type Client, createClient, type Status, type View } from 'webbft';
 import type { EditorService } from './service.ts';
 import { Session } from './session.ts';
 import { Announcer } from './ui/announcer.ts';
-import { byId } from './ui/dom.ts';
+import { byId, setText } from './ui/dom.ts';
 import { Editor } from './ui/editor.ts';
 import { drawBrand, drawHeader } from './ui/header.ts';
 import { Panel } from './ui/panel.ts';
@@ -75,7 +75,7 @@ class Page {
     return {
       text: (): string => this.#editor?.text ?? '',
       version: (): number => this.#session?.sync?.version ?? 0,
-      pending: (): boolean => this.#session?.pending ?? true,
+      pending: (): boolean => !this.#session?.sync || this.#session.pending,
       status: (): Status | null => this.#client?.status ?? null,
       lastEvidence: () => this.#panel.evidence,
     };
@@ -125,6 +125,7 @@ class Page {
   }
 
   #nameDocument(): void {
+    setText(byId('title'), `Shared text: ${this.#doc}`);
     document.title = `${this.#doc} · WebBFT`;
     const name = byId('doc-name') as HTMLInputElement;
     name.value = this.#doc;

@@ -145,12 +145,13 @@ export class Session {
 
   #statusChanged(): void {
     const quorum = this.#hasQuorum();
-    if (quorum && !this.#hadQuorum) {
+    const regained = quorum && !this.#hadQuorum;
+    this.#hadQuorum = quorum;
+    if (regained) {
       this.#pauseMs = FIRST_PAUSE_MS;
       this.#wakeAll();
       if (this.#sync) void this.#catchUp();
     }
-    this.#hadQuorum = quorum;
     this.#listener.changed();
   }
 
@@ -255,7 +256,9 @@ export class Session {
 
   /** Fetches the edits that are missing, or with `anew` the text. One at a time. */
   #catchUp(anew = false): Promise<void> {
-    this.#catchingUp ??= this.#fetchMissing(anew)
+    // Begun in a turn of its own: a call makes the client tell its status, and that leads here.
+    this.#catchingUp ??= Promise.resolve()
+      .then(() => this.#fetchMissing(anew))
       .catch((error: unknown) => this.#fail(error))
       .finally(() => {
         this.#catchingUp = null;

@@ -69,20 +69,19 @@ export function wholeCharacters(changes: ChangeSet, doc: Text): ChangeSet {
   return ChangeSet.of(widened, doc.length, LINE_SEPARATOR);
 }
 
-/** Carriage returns, and surrogates without their other half. */
-const UNSENDABLE = /\r\n?|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
+/** Surrogates without their other half. */
+const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
 /**
- * Repairs what `changes` insert and the service does not take: lines end with `\n` alone, and half
- * a surrogate pair, which no UTF-8 can carry, becomes U+FFFD. Null if there is nothing to repair.
+ * Repairs what `changes` insert and cannot be sent: half a surrogate pair, which no UTF-8 can
+ * carry, becomes U+FFFD. Null if there is nothing to repair.
  */
 export function repairInserted(changes: ChangeSet): ChangeSet | null {
   const repairs: Span[] = [];
   changes.iterChanges((_fromA, _toA, fromB, _toB, inserted) => {
     const text = inserted.sliceString(0, inserted.length, LINE_SEPARATOR);
-    for (const { 0: found, index } of text.matchAll(UNSENDABLE)) {
-      const insert = found.startsWith('\r') ? LINE_SEPARATOR : '\ufffd';
-      repairs.push({ from: fromB + index, to: fromB + index + found.length, insert });
+    for (const { index } of text.matchAll(LONE_SURROGATE)) {
+      repairs.push({ from: fromB + index, to: fromB + index + 1, insert: '\ufffd' });
     }
   });
   if (repairs.length === 0) return null;

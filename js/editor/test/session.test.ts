@@ -88,6 +88,7 @@ class FakeClient {
 
   #call(op: string, request: EditRequest | { version: number }) {
     this.calls.push(op);
+    this.#statusListener?.(); // as the client does: one call more is pending
     const result = Promise.resolve().then(() => this.#answer(op, request));
     result.catch(() => {});
     const verified = result.then((value) => ({ value, evidence: EVIDENCE }));
@@ -209,7 +210,7 @@ describe('Session', () => {
     page.type(0, '> ');
     await settle();
     expect(page.state()).toMatchObject({ shown: '> hello a b c', agreed: '> hello a b c' });
-    expect(page.fake.calls).toEqual(['read', 'since', 'edit']);
+    expect(page.fake.calls).toEqual(['read', 'edit', 'since']);
   });
 
   test('reads anew when the missing edits are forgotten', async () => {

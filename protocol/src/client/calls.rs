@@ -13,6 +13,7 @@ use crate::membership::{Digest, ReplicaSet, SessionId};
 use crate::time::{Instant, UnixMicros};
 use crate::wire::{
     ClientHeader, ExecutionResult, Frame, Operation, Refusal, Request, RequestId, Topic, decode,
+    encode,
 };
 
 /// What a call is for.
@@ -34,7 +35,8 @@ pub(super) enum Purpose {
         /// The subscription.
         subscription: CallId,
     },
-    /// Has no effect and takes a number that was refused for good.
+    /// Has no effect: takes a number that was refused for good, or shows whether the session is
+    /// still known.
     Filler,
 }
 
@@ -191,6 +193,8 @@ impl ServiceProxy {
         let sound = ordered.poll.hear(replica, statement, body);
         let accuse = !sound && ordered.poll.accuse(replica);
         self.answered(replica);
+        // It knows the session, though it may have been behind before.
+        self.session.expired.remove(replica);
         if accuse {
             self.accuse(now, replica, SuspectReason::Protocol, Some(id));
         }
@@ -204,7 +208,21 @@ impl ServiceProxy {
         let Some(Call { stage: Stage::Ordered(ordered), .. }) = self.calls.get_mut(&id) else {
             return;
         };
-        let Some(statement) = ordered.poll.decide(needed) else { return };
+        let Some(statement) = ordered.poll.decide(needed) else {
+            // One correct replica says that the result is gone, and the others are too few to
+            // agree on what it was.
+            let forgotten = ordered.poll.forgotten();
+            if forgotten.len() >= self.group.quorums.one_correct()
+                && self.group.quorums.n() - forgotten.len() < needed
+                && let Some(Vote::Says(by)) = forgotten.iter().find_map(|r| ordered.poll.vote(r))
+            {
+                let by = *by;
+                ordered.poll.settle_on(by);
+                let body = encode(&ExecutionResult::Forgotten);
+                self.complete_ordered(now, id, by, &body);
+            }
+            return;
+        };
         if let Some(body) = ordered.poll.body(statement.digest) {
             let body = body.clone();
             return self.complete_ordered(now, id, statement, &body);
@@ -338,11 +356,16 @@ impl ServiceProxy {
         if number + 1 == self.session.next {
             self.session.next = number;
             self.pump(now);
-        } else if let Ok(topic) = Topic::new("webbft/none") {
+        } else if let Some(filler) = self.filler(now) {
             // Later numbers wait for this one.
-            let filler = self.add_call(now, Purpose::Filler, Operation::Unsubscribe(topic), None);
             self.send_numbered(now, filler, number);
         }
+    }
+
+    /// A call without an effect: ends a subscription that never was.
+    pub(super) fn filler(&mut self, now: Instant) -> Option<CallId> {
+        let operation = Operation::Unsubscribe(Topic::new("webbft/none").ok()?);
+        Some(self.add_call(now, Purpose::Filler, operation, None))
     }
 
     /// Tells the application, once, that a call failed. The call itself stays until ordered.
@@ -475,7 +498,9 @@ impl ServiceProxy {
 /// does not: the replica may be behind or ahead.
 fn contradicts(vote: Option<&Vote>, by: Statement, name: Name) -> bool {
     match (vote, name) {
-        (Some(Vote::Says(statement)), Name::Ordered(..)) => *statement != by,
+        (Some(Vote::Says(statement)), Name::Ordered(..)) => {
+            *statement != by && !statement.is_forgotten() && !by.is_forgotten()
+        }
         (Some(Vote::Says(statement)), Name::Read(_)) => {
             statement.digest != by.digest && (statement.view, statement.cid) == (by.view, by.cid)
         }

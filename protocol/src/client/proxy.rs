@@ -183,6 +183,7 @@ impl ServiceProxy {
             }
             ReplicaHeader::Pong { time, .. } => {
                 self.replicas[replica].time = Some(time);
+                self.expect_heads(now, replica);
                 self.pump(now);
             }
             ReplicaHeader::Heads { session, heads } => {

@@ -1,6 +1,7 @@
 //! The session under which requests are numbered (rule A9), and its renewal when it expires.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
@@ -56,7 +57,7 @@ impl ServiceProxy {
         }
         while self.session.has_room() && !self.queue.is_empty() {
             if self.session.born.is_none() {
-                let Some(born) = self.agreed_time() else { return };
+                let Some(born) = self.birth() else { return };
                 self.session.born = Some(born);
             }
             if let Some(call) = self.queue.pop_front() {
@@ -67,16 +68,18 @@ impl ServiceProxy {
         }
     }
 
-    /// The (f + 1)-th smallest of the times that a quorum of replicas reported: not before the
-    /// earliest and not after the latest of the correct ones among them.
-    fn agreed_time(&self) -> Option<UnixMicros> {
+    /// A birth time for the session: just after the (f + 1)-th smallest of the agreed times that a
+    /// quorum of replicas reported, which is not before the earliest and not after the latest of
+    /// the correct ones among them. After it, because a session must be younger than whatever was
+    /// evicted at that time; the batch that orders number 1 is younger still.
+    fn birth(&self) -> Option<UnixMicros> {
         let mut times: Vec<UnixMicros> =
             self.replicas.iter().filter(|r| r.open).filter_map(|r| r.time).collect();
         if times.len() < self.group.quorums.quorum() {
             return None;
         }
         times.sort_unstable();
-        times.get(self.group.quorums.f()).copied()
+        times.get(self.group.quorums.f()).map(|&time| time + Duration::from_micros(1))
     }
 
     /// A replica says that the current session has expired. At f + 1 it has: what was in flight

@@ -242,8 +242,33 @@ impl ServiceProxy {
         self.deliver(now, id);
     }
 
+    /// A replica answered a ping. The heads of the session's topics follow, unless it knows none:
+    /// when f + 1 replicas leave them out, the session may have been evicted, and an ordered
+    /// request will show whether it was.
+    pub(super) fn expect_heads(&mut self, now: Instant, replica: usize) {
+        if !self.subscriptions.values().any(|subscription| subscription.active) {
+            return;
+        }
+        let missing = &mut self.replicas[replica].heads_missing;
+        *missing = missing.saturating_add(1);
+        let quiet = self.replicas.iter().filter(|replica| replica.heads_missing > 3).count();
+        if quiet >= self.group.quorums.one_correct() {
+            for replica in &mut self.replicas {
+                replica.heads_missing = 0;
+            }
+            if self.session.in_flight.is_empty()
+                && self.queue.is_empty()
+                && let Some(filler) = self.filler(now)
+            {
+                self.queue.push_back(filler);
+                self.pump(now);
+            }
+        }
+    }
+
     /// A replica names the last events of its topics.
     pub(super) fn handle_heads(&mut self, now: Instant, replica: usize, heads: &[(Topic, u64)]) {
+        self.replicas[replica].heads_missing = 0;
         for (topic, number) in heads {
             if let Some((id, subscription)) = self.subscription_to(topic) {
                 let head = &mut subscription.heads[replica];

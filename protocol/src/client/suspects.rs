@@ -14,6 +14,8 @@ pub(super) struct Replica {
     /// The latest agreed time that it reported.
     pub(super) time: Option<UnixMicros>,
     pub(super) suspicion: Option<Suspicion>,
+    /// Pongs in a row that no heads of the session's topics came with.
+    pub(super) heads_missing: u32,
     /// Calls completed without it since it last answered one, and since when.
     missed: u32,
     missed_since: Instant,
@@ -68,6 +70,7 @@ impl ServiceProxy {
     /// Starts to count anew, on a new link.
     pub(super) fn forgive_silence(&mut self, replica: usize) {
         self.replicas[replica].missed = 0;
+        self.replicas[replica].heads_missing = 0;
     }
 
     /// The connected replicas.

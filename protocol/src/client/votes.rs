@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::event::Evidence;
 use crate::membership::{Cid, Digest, ReplicaSet, ViewNumber};
-use crate::wire::Refusal;
+use crate::wire::{ExecutionResult, Refusal, encode};
 
 /// What a replica claims, and what its claim has to match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,14 @@ pub(super) struct Statement {
     pub(super) cid: Cid,
     /// Digest of the body.
     pub(super) digest: Digest,
+}
+
+impl Statement {
+    /// Says it that the result of a request is no longer kept? A replica may have said something
+    /// else while it was.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.cid == Cid::ZERO && self.digest == Digest::of(&encode(&ExecutionResult::Forgotten))
+    }
 }
 
 /// What a replica said.
@@ -139,6 +147,18 @@ impl Poll {
 
     pub(super) const fn decided(&self) -> Option<Statement> {
         self.decided
+    }
+
+    /// Those who say that the request was executed and its result is no longer kept.
+    pub(super) fn forgotten(&self) -> ReplicaSet {
+        (0..self.votes.len())
+            .filter(|&r| matches!(&self.votes[r], Some(Vote::Says(said)) if said.is_forgotten()))
+            .collect()
+    }
+
+    /// Makes a statement the decision.
+    pub(super) const fn settle_on(&mut self, statement: Statement) {
+        self.decided = Some(statement);
     }
 
     /// The refusal on which `needed` replicas agree.

@@ -36,14 +36,17 @@ function listens(port) {
   });
 }
 
-/** The first of `count` consecutive free ports, below the range that systems give out by themselves. */
-async function freePorts(count) {
+/**
+ * A base port for `n` replicas: they serve clients on it and the ports after it, and each other
+ * 100 ports higher. Below the range from which systems give out ports by themselves.
+ */
+async function freeBasePort(n) {
   for (let attempt = 0; attempt < 50; attempt++) {
-    const first = 12_000 + Math.floor(Math.random() * 18_000);
-    const ports = Array.from({ length: count }, (_, i) => first + i);
-    if ((await Promise.all(ports.map(listens))).every(Boolean)) return first;
+    const base = 12_000 + Math.floor(Math.random() * 18_000);
+    const ports = Array.from({ length: n }, (_, i) => [base + i, base + 100 + i]).flat();
+    if ((await Promise.all(ports.map(listens))).every(Boolean)) return base;
   }
-  throw new Error(`found no ${count} consecutive free ports between 12000 and 30000`);
+  throw new Error('found no free ports between 12000 and 30000');
 }
 
 /**
@@ -57,7 +60,7 @@ export async function startCluster({ byzantine } = {}) {
   const description = join(directory, 'cluster', 'cluster.json');
   const args = ['cluster', '--service', 'editor', '--dir', join(directory, 'cluster')];
   args.push('--n', '4', '--f', '1', '--static', page);
-  args.push('--base-port', String(await freePorts(8)));
+  args.push('--base-port', String(await freeBasePort(4)));
   if (byzantine) args.push('--byzantine', byzantine);
 
   let log = '';

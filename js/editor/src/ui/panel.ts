@@ -12,6 +12,7 @@ import {
   suspicion,
   VOTE_HINTS,
   VOTE_WORDS,
+  type Vote,
   voteOf,
 } from './words.ts';
 
@@ -51,8 +52,7 @@ class ReplicaCard {
     this.#suspect,
   );
 
-  draw(replica: Replica, evidence: Evidence | null): void {
-    const vote = voteOf(replica.id, evidence);
+  draw(replica: Replica, vote: Vote): void {
     setText(this.#name, `Replica ${replica.id}`);
     setText(this.#host, hostOf(replica.url));
     setText(this.#state, replicaState(replica));
@@ -173,9 +173,13 @@ export class Panel {
     return this.#last?.evidence ?? null;
   }
 
+  #vote(replica: number): Vote {
+    return voteOf(replica, this.evidence, this.#last?.own ?? true);
+  }
+
   draw(status: Status): void {
     const { replicas, n } = status;
-    const votes = replicas.map(({ id }) => voteOf(id, this.evidence));
+    const votes = replicas.map(({ id }) => this.#vote(id));
     this.#ring.draw(votes);
     this.#barRing.draw(votes);
     this.#drawLast(n);
@@ -236,12 +240,13 @@ export class Panel {
         this.#cards.set(replica.id, card);
         this.#list.append(card.element);
       }
-      card.draw(replica, this.evidence);
+      card.draw(replica, this.#vote(replica.id));
     }
   }
 
   #drawFacts({ viewId, needed, n, f }: Status): void {
-    setText(this.#facts, `View${NBSP}${viewId}, quorum ${needed}${NBSP}of${NBSP}${n}`);
+    const quorum = needed > 0 ? `, quorum ${needed}${NBSP}of${NBSP}${n}` : '';
+    setText(this.#facts, `View${NBSP}${viewId}${quorum}`);
     setText(this.#promise, promise(n, f));
   }
 

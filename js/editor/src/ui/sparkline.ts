@@ -9,7 +9,7 @@ const INSET = 4;
 export class Sparkline {
   readonly #line = s('polyline', { class: 'spark-line' });
   readonly #area = s('polygon', { class: 'spark-area' });
-  readonly #last = s('circle', { class: 'spark-last', r: '3', cx: '-99', cy: '-99' });
+  readonly #last = s('circle', { class: 'spark-last', r: '3', visibility: 'hidden' });
   readonly element = s(
     'svg',
     { class: 'spark', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, 'aria-hidden': 'true' },
@@ -28,10 +28,13 @@ export class Sparkline {
       return [(first + index * step).toFixed(1), y.toFixed(1)] as const;
     });
     const line = points.map((xy) => xy.join()).join(' ');
-    const [x = '-99', y = '-99'] = points.at(-1) ?? [];
+    const [left] = points[0] ?? [];
+    const [x, y] = points.at(-1) ?? [];
+    if (!left || !x || !y) return;
     this.#line.setAttribute('points', line);
-    this.#area.setAttribute('points', line && `${points[0]?.[0]},${HEIGHT} ${line} ${x},${HEIGHT}`);
+    this.#area.setAttribute('points', `${left},${HEIGHT} ${line} ${x},${HEIGHT}`);
     this.#last.setAttribute('cx', x);
     this.#last.setAttribute('cy', y);
+    this.#last.setAttribute('visibility', 'visible');
   }
 }

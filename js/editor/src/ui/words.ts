@@ -4,12 +4,16 @@ import type { Evidence, Replica } from 'webbft';
 import { isClientError } from '../errors.ts';
 
 /** How a replica voted on an edit. */
-export type Vote = 'matched' | 'differed' | 'silent' | 'none';
+export type Vote = 'matched' | 'differed' | 'silent' | 'unawaited' | 'none';
 
-export function voteOf(replica: number, evidence: Evidence | null): Vote {
+/**
+ * How `replica` voted. Events are delivered on the first f+1 equal messages, and no votes are
+ * reported after that, so that a replica which is missing there need not have been `silent`.
+ */
+export function voteOf(replica: number, evidence: Evidence | null, own: boolean): Vote {
   if (evidence?.matching.includes(replica)) return 'matched';
   if (evidence?.differing.includes(replica)) return 'differed';
-  if (evidence?.silent.includes(replica)) return 'silent';
+  if (evidence?.silent.includes(replica)) return own ? 'silent' : 'unawaited';
   return 'none';
 }
 
@@ -17,13 +21,15 @@ export const VOTE_WORDS: Record<Vote, string> = {
   matched: 'matched',
   differed: 'differed',
   silent: 'silent',
+  unawaited: 'not awaited',
   none: 'no vote',
 };
 
 export const VOTE_HINTS: Record<Vote, string> = {
   matched: 'Gave the same answer as the quorum',
   differed: 'Gave another answer than the quorum',
-  silent: 'Had not answered when the quorum was reached',
+  silent: 'Has not answered',
+  unawaited: 'Enough replicas had agreed before its message came',
   none: 'No edit has been confirmed since the page was opened',
 };
 
@@ -87,6 +93,8 @@ export function failure(error: unknown): string {
       return `The page was given a list of replicas that is not valid: ${error.message}. Tell whoever runs the service.`;
     case 'AUTH':
       return `The replicas do not accept this page: ${error.message}`;
+    case 'WASM_CRASH':
+      return `The WebAssembly part of this page crashed. ${reload}`;
     default:
       return `The page stopped: ${error.message}. ${reload}`;
   }

@@ -1,3 +1,8 @@
 //! The endpoint as a whole, against replicas played by the test.
 
+mod links;
 mod ordered;
+mod outcomes;
+mod reads;
+mod sessions;
+mod subscriptions;

@@ -1,0 +1,79 @@
+//! What is thrown into JavaScript: `{code, message}`; the facade makes a `WebBftError` of it.
+
+use std::fmt::Display;
+
+use serde::Serialize;
+use wasm_bindgen::JsValue;
+use webbft_protocol::client::{CallError, InvokeError, Outcome, SuspectReason};
+use webbft_protocol::membership::ViewError;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Thrown {
+    code: &'static str,
+    message: String,
+}
+
+impl Thrown {
+    pub(crate) fn view(error: &ViewError) -> Self {
+        Self { code: "VIEW", message: error.to_string() }
+    }
+
+    pub(crate) fn input(error: &dyn Display) -> Self {
+        Self { code: "INPUT", message: error.to_string() }
+    }
+
+    pub(crate) fn new(code: &'static str, message: String) -> Self {
+        Self { code, message }
+    }
+
+    pub(crate) fn invoke(error: InvokeError) -> Self {
+        let code = match error {
+            InvokeError::QueueFull(_) => "QUEUE_FULL",
+            InvokeError::Closed => "CLOSED",
+            InvokeError::PayloadTooLarge(_)
+            | InvokeError::NoSubscription
+            | InvokeError::AlreadySubscribed => "INPUT",
+        };
+        Self { code, message: error.to_string() }
+    }
+}
+
+impl From<Thrown> for JsValue {
+    fn from(thrown: Thrown) -> Self {
+        crate::object(&thrown).unwrap_or_else(|error| error)
+    }
+}
+
+/// The facade's code for a failed call.
+pub(crate) const fn code(error: &CallError) -> &'static str {
+    match error {
+        CallError::Timeout => "TIMEOUT",
+        CallError::NoQuorum => "NO_QUORUM",
+        CallError::SessionExpired => "EXPIRED",
+        CallError::Refused(_) | CallError::TooManySubscriptions => "REFUSED",
+        CallError::Faulted => "FAULT",
+        CallError::TooLarge => "TOO_LARGE",
+        CallError::Forgotten => "FORGOTTEN",
+        CallError::Incompatible => "PROTOCOL",
+        CallError::Cancelled => "ABORTED",
+        CallError::Closed => "CLOSED",
+    }
+}
+
+pub(crate) const fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::NotSent => "not-sent",
+        Outcome::NotExecuted => "not-executed",
+        Outcome::Unknown => "unknown",
+        Outcome::Executed => "executed",
+    }
+}
+
+pub(crate) const fn reason(reason: SuspectReason) -> &'static str {
+    match reason {
+        SuspectReason::Divergent => "divergent",
+        SuspectReason::BadAuth => "bad-auth",
+        SuspectReason::Protocol => "protocol",
+        SuspectReason::Silent => "silent",
+    }
+}

@@ -1,0 +1,93 @@
+import type { Quorum } from './types.js';
+
+/** What went wrong; the package's README has a table of them. */
+export type Code =
+  | 'ABORTED'
+  | 'TIMEOUT'
+  | 'NO_QUORUM'
+  | 'OFFLINE'
+  | 'QUEUE_FULL'
+  | 'CLOSED'
+  | 'AUTH'
+  | 'VIEW'
+  | 'INPUT'
+  | 'DECODE'
+  | 'PROTOCOL'
+  | 'SERVICE'
+  | 'REFUSED'
+  | 'EXPIRED'
+  | 'FAULT'
+  | 'TOO_LARGE'
+  | 'FORGOTTEN'
+  | 'OVERFLOW'
+  | 'WASM_UNAVAILABLE'
+  | 'WASM_LOAD'
+  | 'WASM_CRASH';
+
+/**
+ * Could the replicas have executed it?
+ * - `not-sent`: it never left; `not-executed`: the replicas refused it for good
+ * - `unknown`: perhaps, or it may still happen; `executed`: yes
+ */
+export type Outcome = 'not-sent' | 'not-executed' | 'unknown' | 'executed';
+
+/** Codes where trying again, unchanged, may help. */
+const RETRYABLE: ReadonlySet<Code> = new Set([
+  'TIMEOUT',
+  'NO_QUORUM',
+  'OFFLINE',
+  'QUEUE_FULL',
+  'EXPIRED',
+  'OVERFLOW',
+  'WASM_LOAD',
+]);
+
+export interface ErrorInit {
+  readonly outcome?: Outcome;
+  readonly quorum?: Quorum | undefined;
+  readonly detail?: unknown;
+  readonly cause?: unknown;
+}
+
+/** Every error this package rejects or throws with. */
+export class WebBftError extends Error {
+  override readonly name = 'WebBftError';
+  readonly code: Code;
+  /**
+   * May the same call succeed later? Where `outcome` is `unknown` it may then be executed twice,
+   * so retry only what may be.
+   */
+  readonly retryable: boolean;
+  readonly outcome: Outcome;
+  /** Who voted how, where replicas were asked. */
+  readonly quorum?: Quorum;
+  /** For `SERVICE` the error that the service returned. */
+  readonly detail?: unknown;
+  /** Where to read about this code. */
+  readonly docs: string;
+
+  constructor(code: Code, message: string, init: ErrorInit = {}) {
+    super(message, 'cause' in init ? { cause: init.cause } : undefined);
+    this.code = code;
+    this.retryable = RETRYABLE.has(code);
+    this.outcome = init.outcome ?? 'not-sent';
+    if (init.quorum) this.quorum = init.quorum;
+    if ('detail' in init) this.detail = init.detail;
+    this.docs = `webbft/README.md#${code}`;
+  }
+
+  /** Is `error` one of ours, and of this code? Works across copies of the package. */
+  static is(error: unknown, code?: Code): error is WebBftError {
+    if (!(error instanceof Error) || error.name !== 'WebBftError' || !('code' in error)) {
+      return false;
+    }
+    return code === undefined || error.code === code;
+  }
+}
+
+/** What {@link Core} throws, as an error; anything else it throws is a crash of the Wasm. */
+export function fromCore(thrown: unknown): WebBftError | undefined {
+  if (typeof thrown !== 'object' || thrown === null || thrown instanceof Error) return undefined;
+  if (!('code' in thrown) || !('message' in thrown)) return undefined;
+  return new WebBftError(thrown.code as Code, String(thrown.message));
+}

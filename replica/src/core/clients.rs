@@ -1,0 +1,414 @@
+//! The links to clients: WebSocket framing, the Noise handshake, MACs, backpressure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mio::{Registry, Token};
+use tracing::{debug, info};
+use tungstenite::protocol::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+use webbft_protocol::auth::{NoiseKeypair, ReplicaLink, ServerHandshake, Verified};
+use webbft_protocol::membership::{ClientId, View};
+use webbft_protocol::replica::LinkId;
+use webbft_protocol::time::{Instant, Now};
+use webbft_protocol::wire::{ClientFrame, ReplicaFrame, Welcome};
+
+use super::Tokens;
+use crate::admission::Permit;
+use crate::transport::{ReadOutcome, Transport};
+use crate::websocket::Framing;
+
+/// From the upgrade to a valid ClientHello.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A link on which nothing arrived for this long is asked whether it still exists.
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// And after this long it does not.
+const DEAD_AFTER: Duration = Duration::from_secs(75);
+/// How long a link that is being closed has for its last bytes.
+const LINGER: Duration = Duration::from_secs(2);
+/// How often links are checked for the above.
+const SWEEP: Duration = Duration::from_secs(1);
+/// While more than this waits for a client, nothing is read from it.
+const PAUSE_ABOVE: usize = 1 << 20;
+/// A client that lets more than this wait is cut off.
+const MAX_WAITING: usize = 8 << 20;
+
+/// What became of a link.
+#[derive(Debug)]
+pub(super) enum ClientEvent {
+    Connected(LinkId, ClientId),
+    Frame(LinkId, Verified<ClientFrame>),
+    Disconnected(LinkId),
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Upgraded; no ClientHello yet.
+    Hello,
+    Established(ReplicaLink),
+    /// Only the last bytes are still to go out; whatever arrives is thrown away.
+    Closing {
+        until: Instant,
+    },
+}
+
+#[derive(Debug)]
+struct Client {
+    transport: Transport,
+    framing: Framing,
+    stage: Stage,
+    address: SocketAddr,
+    since: Instant,
+    heard: Instant,
+    pinged: bool,
+    readable: bool,
+    read_closed: bool,
+    /// Gives the place back when the link is gone.
+    _permit: Arc<Permit>,
+}
+
+/// Why a link ends.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Framing(#[from] crate::websocket::FramingError),
+    #[error("{0}")]
+    Hello(#[from] webbft_protocol::auth::LinkError),
+    #[error(transparent)]
+    Verify(#[from] webbft_protocol::auth::VerifyError),
+    #[error("closed by the other end")]
+    Closed,
+}
+
+/// All links to clients.
+#[derive(Debug)]
+pub(super) struct Clients {
+    view: Arc<View>,
+    keypair: NoiseKeypair,
+    links: BTreeMap<usize, Client>,
+    /// Links with readiness that was not used up.
+    readable: BTreeSet<usize>,
+    /// Links with bytes to be written.
+    unsent: BTreeSet<usize>,
+    next_sweep: Instant,
+}
+
+impl Clients {
+    pub(super) fn new(view: Arc<View>, keypair: NoiseKeypair) -> Self {
+        Self {
+            view,
+            keypair,
+            links: BTreeMap::new(),
+            readable: BTreeSet::new(),
+            unsent: BTreeSet::new(),
+            next_sweep: Instant::ZERO,
+        }
+    }
+
+    /// Links, established or not.
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Takes over an upgraded stream; `early` are bytes that arrived with the upgrade.
+    pub(super) fn add(
+        &mut self,
+        now: Now,
+        registry: &Registry,
+        tokens: &mut Tokens,
+        upgraded: crate::http::Upgraded,
+    ) {
+        let id = tokens.next();
+        let mut transport = Transport::plain(mio::net::TcpStream::from_std(upgraded.stream));
+        if let Err(error) = transport.register(registry, Token(id)) {
+            debug!(address = %upgraded.address, %error, "cannot watch a client's socket");
+            return;
+        }
+        let mut framing = Framing::new();
+        framing.inbox().extend_from_slice(&upgraded.early);
+        let client = Client {
+            transport,
+            framing,
+            stage: Stage::Hello,
+            address: upgraded.address,
+            since: now.instant,
+            heard: now.instant,
+            pinged: false,
+            // Whatever arrived before the registration is seen by reading.
+            readable: true,
+            read_closed: false,
+            _permit: upgraded.permit,
+        };
+        self.links.insert(id, client);
+        self.readable.insert(id);
+    }
+
+    /// Notes what the poll found out about a link.
+    pub(super) fn ready(&mut self, token: usize, event: &mio::event::Event) {
+        let Some(client) = self.links.get_mut(&token) else { return };
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            client.readable = true;
+            client.read_closed |= event.is_read_closed() || event.is_error();
+            self.readable.insert(token);
+        }
+        if event.is_writable() && client.framing.out_len() > 0 {
+            self.unsent.insert(token);
+        }
+    }
+
+    /// Is there a link that can and may be read at once?
+    pub(super) fn any_readable(&self, accepts: impl Fn(LinkId) -> bool) -> bool {
+        self.readable
+            .iter()
+            .any(|id| self.links.get(id).is_some_and(|client| client.may_read(*id, &accepts)))
+    }
+
+    /// When to call [`Clients::sweep`].
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        (!self.links.is_empty()).then_some(self.next_sweep)
+    }
+
+    /// Reads every ready link once, unless it is to wait.
+    pub(super) fn read(
+        &mut self,
+        now: Now,
+        registry: &Registry,
+        scratch: &mut [u8],
+        welcome: impl Fn() -> Welcome,
+        accepts: impl Fn(LinkId) -> bool,
+        events: &mut Vec<ClientEvent>,
+    ) {
+        for id in self.readable.iter().copied().collect::<Vec<_>>() {
+            let Some(client) = self.links.get_mut(&id) else {
+                self.readable.remove(&id);
+                continue;
+            };
+            if !client.may_read(id, &accepts) {
+                continue;
+            }
+            let link = LinkId(id as u64);
+            let replica = ServerHandshake { view: &self.view, keypair: &self.keypair };
+            let result = client.read(now, link, replica, &welcome, scratch, events);
+            if !client.readable {
+                self.readable.remove(&id);
+            }
+            if client.framing.out_len() > 0 {
+                self.unsent.insert(id);
+            }
+            if let Err(fault) = result {
+                self.fail(now, registry, id, &fault, events);
+            }
+        }
+    }
+
+    /// Seals a frame and appends it to its link's bytes.
+    pub(super) fn send(&mut self, link: LinkId, frame: &ReplicaFrame) {
+        let Ok(id) = usize::try_from(link.0) else { return };
+        let Some(client) = self.links.get_mut(&id) else { return };
+        if let Stage::Established(replica_link) = &mut client.stage {
+            client.framing.send(replica_link.seal(frame));
+            self.unsent.insert(id);
+        }
+    }
+
+    /// Writes to each link what its socket takes.
+    pub(super) fn flush(&mut self, registry: &Registry, events: &mut Vec<ClientEvent>) {
+        for id in std::mem::take(&mut self.unsent) {
+            let Some(client) = self.links.get_mut(&id) else { continue };
+            let result = match client.transport.write(client.framing.out()) {
+                Ok(_) if client.framing.out_len() > MAX_WAITING => Err(io::Error::other(format!(
+                    "{} bytes wait for it, too many",
+                    client.framing.out_len()
+                ))),
+                Ok(true) if matches!(client.stage, Stage::Closing { .. }) => {
+                    // The other end reads the last bytes and then the end; closing at once with
+                    // unread bytes would make TCP throw them away.
+                    client.transport.finish();
+                    Ok(())
+                }
+                result => result.map(|_| ()),
+            };
+            if let Err(error) = result {
+                self.remove(registry, id, &error, events);
+            }
+        }
+    }
+
+    /// Drops what is half open, silent or has finished closing.
+    pub(super) fn sweep(&mut self, now: Now, registry: &Registry, events: &mut Vec<ClientEvent>) {
+        if now.instant < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now.instant + SWEEP;
+        let mut gone: Vec<(usize, &str)> = Vec::new();
+        for (id, client) in &mut self.links {
+            match client.stage {
+                Stage::Closing { until } if until <= now.instant => {
+                    gone.push((*id, "not closed by the other end in time"));
+                }
+                Stage::Hello if client.since + HANDSHAKE <= now.instant => {
+                    gone.push((*id, "no handshake in time"));
+                }
+                Stage::Established(_) if client.heard + DEAD_AFTER <= now.instant => {
+                    gone.push((*id, "silent for too long"));
+                }
+                Stage::Established(_)
+                    if client.heard + PING_AFTER <= now.instant && !client.pinged =>
+                {
+                    client.pinged = true;
+                    client.framing.ping();
+                    self.unsent.insert(*id);
+                }
+                _ => {}
+            }
+        }
+        for (id, reason) in gone {
+            self.remove(registry, id, &reason, events);
+        }
+    }
+
+    /// Closes the link of a client that misbehaved, unless it is being closed already.
+    pub(super) fn close(&mut self, now: Now, link: LinkId, fault: &dyn std::fmt::Display) {
+        let Ok(id) = usize::try_from(link.0) else { return };
+        let Some(client) = self.links.get_mut(&id) else { return };
+        if matches!(client.stage, Stage::Established(_)) {
+            info!(link = id, address = %client.address, %fault, "closing a client link");
+            client.close(now, CloseCode::Policy, "");
+            self.unsent.insert(id);
+        }
+    }
+
+    /// Begins to close every link, telling the clients that the replica goes away.
+    pub(super) fn close_all(&mut self, now: Now) {
+        for (id, client) in &mut self.links {
+            client.close(now, CloseCode::Away, "the replica is shutting down");
+            self.unsent.insert(*id);
+        }
+    }
+
+    /// Has every link got its last bytes?
+    pub(super) fn all_sent(&self) -> bool {
+        self.links.values().all(|client| client.framing.out_len() == 0)
+    }
+
+    /// After a fault: the refusal and the close frame still go out, where they can.
+    fn fail(
+        &mut self,
+        now: Now,
+        registry: &Registry,
+        id: usize,
+        fault: &Fault,
+        events: &mut Vec<ClientEvent>,
+    ) {
+        if matches!(fault, Fault::Io(_) | Fault::Closed) {
+            self.remove(registry, id, fault, events);
+            return;
+        }
+        let Some(client) = self.links.get_mut(&id) else { return };
+        let address = client.address;
+        let established = matches!(client.stage, Stage::Established(_));
+        if established {
+            info!(link = id, %address, %fault, "closing a client link");
+            events.push(ClientEvent::Disconnected(LinkId(id as u64)));
+        } else {
+            debug!(link = id, %address, %fault, "refusing a client link");
+        }
+        client.close(now, CloseCode::Policy, "");
+        self.unsent.insert(id);
+    }
+
+    fn remove(
+        &mut self,
+        registry: &Registry,
+        id: usize,
+        reason: &dyn std::fmt::Display,
+        events: &mut Vec<ClientEvent>,
+    ) {
+        let Some(mut client) = self.links.remove(&id) else { return };
+        self.readable.remove(&id);
+        self.unsent.remove(&id);
+        client.transport.deregister(registry);
+        debug!(link = id, address = %client.address, %reason, "client link gone");
+        if matches!(client.stage, Stage::Established(_)) {
+            events.push(ClientEvent::Disconnected(LinkId(id as u64)));
+        }
+    }
+}
+
+impl Client {
+    fn may_read(&self, id: usize, accepts: impl Fn(LinkId) -> bool) -> bool {
+        match self.stage {
+            Stage::Established(_) => {
+                self.framing.out_len() <= PAUSE_ABOVE && accepts(LinkId(id as u64))
+            }
+            Stage::Hello | Stage::Closing { .. } => true,
+        }
+    }
+
+    fn read(
+        &mut self,
+        now: Now,
+        link: LinkId,
+        replica: ServerHandshake<'_>,
+        welcome: impl Fn() -> Welcome,
+        scratch: &mut [u8],
+        events: &mut Vec<ClientEvent>,
+    ) -> Result<(), Fault> {
+        let outcome = self.transport.read(scratch, self.framing.inbox())?;
+        self.readable = outcome == ReadOutcome::More || self.read_closed;
+        if let Stage::Closing { .. } = self.stage {
+            self.framing.inbox().clear();
+            return if outcome == ReadOutcome::Closed { Err(Fault::Closed) } else { Ok(()) };
+        }
+        while let Some(message) = self.framing.next()? {
+            self.heard = now.instant;
+            self.pinged = false;
+            match &mut self.stage {
+                Stage::Hello => {
+                    let client = self.greet(&message, replica, &welcome())?;
+                    events.push(ClientEvent::Connected(link, client));
+                }
+                Stage::Established(replica_link) => {
+                    events.push(ClientEvent::Frame(link, replica_link.open(&message)?));
+                }
+                Stage::Closing { .. } => break,
+            }
+        }
+        if outcome == ReadOutcome::Closed { Err(Fault::Closed) } else { Ok(()) }
+    }
+
+    fn greet(
+        &mut self,
+        hello: &Bytes,
+        replica: ServerHandshake<'_>,
+        welcome: &Welcome,
+    ) -> Result<ClientId, Fault> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(io::Error::other)?;
+        match replica.accept(hello, welcome, seed) {
+            Ok(accepted) => {
+                self.framing.send(accepted.reply);
+                let client = accepted.link.client();
+                self.stage = Stage::Established(accepted.link);
+                Ok(client)
+            }
+            Err((error, refusal)) => {
+                self.framing.send(refusal);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn close(&mut self, now: Now, code: CloseCode, reason: &'static str) {
+        if !matches!(self.stage, Stage::Closing { .. }) {
+            self.stage = Stage::Closing { until: now.instant + LINGER };
+            self.framing.close(CloseFrame { code, reason: reason.into() });
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The core thread: the sockets of peers and clients and the state machine, by plain borrow.
+//!
+//! A turn reads every ready socket once, feeds the state machine, drains what it wants sent into
+//! one buffer a link, and writes peers first, then clients, one write each (DESIGN 10: writing
+//! message by message, or a task a socket, costs a multiple).
+
+mod clients;
+mod clock;
+mod peers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::time::Duration;
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use tracing::{debug, error, info, warn};
+use webbft_protocol::auth::{NoiseKeypair, PeerLink, SigningKey};
+use webbft_protocol::execution::Service;
+use webbft_protocol::membership::View;
+use webbft_protocol::replica::{
+    Notice, Parameters, Replica, ReplicaConfig, Start, ToClient, ToPeers,
+};
+use webbft_protocol::time::{Instant, Now};
+
+use crate::byzantine::{Distortion, Misbehaviour};
+use crate::http::Upgraded;
+use crate::status::{Shared, Snapshot};
+use crate::tls::PeerTls;
+use clients::{ClientEvent, Clients};
+use clock::Clock;
+use peers::{PeerEvent, Peers};
+
+const WAKER: usize = 0;
+const PEER_LISTENER: usize = 1;
+/// How much is read from one socket in one turn: what makes turns fair.
+const READ_BYTES: usize = 64 << 10;
+/// How often the status for pages and metrics is renewed.
+const PUBLISH_EVERY: Duration = Duration::from_millis(250);
+/// How long a shutdown waits for the last bytes to leave.
+const SHUTDOWN: Duration = Duration::from_secs(2);
+
+/// What other threads tell the core.
+#[derive(Debug)]
+pub(crate) enum ToCore {
+    /// A client's stream, its WebSocket upgrade done.
+    Client(Upgraded),
+    /// The address of a member was looked up.
+    Resolved { peer: usize, address: Option<SocketAddr> },
+    /// Stop cleanly.
+    Stop,
+}
+
+/// The sending end of the core's inbox. Each message starts a turn.
+#[derive(Debug, Clone)]
+pub(crate) struct ToCoreSender {
+    sender: Sender<ToCore>,
+    waker: Arc<Waker>,
+}
+
+impl ToCoreSender {
+    /// Delivers `message`, unless the core has ended.
+    pub(crate) fn send(&self, message: ToCore) {
+        if self.sender.send(message).is_ok()
+            && let Err(error) = self.waker.wake()
+        {
+            warn!(%error, "cannot wake the core thread");
+        }
+    }
+}
+
+/// Numbers for streams and links, never used twice.
+#[derive(Debug)]
+struct Tokens(usize);
+
+impl Tokens {
+    const fn next(&mut self) -> usize {
+        self.0 += 1;
+        self.0
+    }
+}
+
+/// What the core of one replica is made of.
+#[derive(Debug)]
+pub(crate) struct CoreSetup {
+    pub(crate) view: Arc<View>,
+    pub(crate) me: usize,
+    pub(crate) signing_key: SigningKey,
+    pub(crate) keypair: NoiseKeypair,
+    pub(crate) start: Start,
+    pub(crate) parameters: Parameters,
+    pub(crate) misbehaviour: Option<Misbehaviour>,
+    pub(crate) inbox: CoreInbox,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// The core's poll and its inbox, made before the thread so that others can hold the sender.
+#[derive(Debug)]
+pub(crate) struct CoreInbox {
+    poll: Poll,
+    receiver: Receiver<ToCore>,
+    sender: ToCoreSender,
+    peer_listener: TcpListener,
+}
+
+impl CoreInbox {
+    /// # Errors
+    /// Where the operating system refuses.
+    pub(crate) fn new(peer_listener: std::net::TcpListener) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), Token(WAKER))?);
+        let (sender, receiver) = channel();
+        peer_listener.set_nonblocking(true)?;
+        let mut peer_listener = TcpListener::from_std(peer_listener);
+        poll.registry().register(&mut peer_listener, Token(PEER_LISTENER), Interest::READABLE)?;
+        Ok(Self { poll, receiver, sender: ToCoreSender { sender, waker }, peer_listener })
+    }
+
+    pub(crate) fn sender(&self) -> ToCoreSender {
+        self.sender.clone()
+    }
+}
+
+/// One replica at work.
+struct Core<S: Service> {
+    view: Arc<View>,
+    replica: Replica<S>,
+    clock: Clock,
+    poll: Poll,
+    receiver: Receiver<ToCore>,
+    peers: Peers,
+    clients: Clients,
+    tokens: Tokens,
+    distortion: Distortion,
+    shared: Arc<Shared>,
+    published: Instant,
+    unpublished: bool,
+}
+
+/// Runs a replica of `service` on this thread until it is told to stop.
+///
+/// # Errors
+/// Where the operating system takes the poll away, or a key is unusable.
+pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()> {
+    let clock = Clock::start();
+    let tls = PeerTls::new(Arc::clone(&setup.view), setup.me, &setup.signing_key)?;
+    let CoreInbox { poll, receiver, sender, peer_listener } = setup.inbox;
+    let config = ReplicaConfig {
+        view: Arc::clone(&setup.view),
+        me: setup.me,
+        signing_key: setup.signing_key,
+        start: setup.start,
+        parameters: setup.parameters,
+    };
+    let mut core = Core {
+        replica: Replica::new(config, service, clock.now()),
+        clock,
+        poll,
+        receiver,
+        peers: Peers::new(Arc::clone(&setup.view), setup.me, tls, peer_listener, sender),
+        clients: Clients::new(Arc::clone(&setup.view), setup.keypair),
+        tokens: Tokens(PEER_LISTENER),
+        distortion: Distortion::new(setup.misbehaviour),
+        shared: setup.shared,
+        published: Instant::ZERO,
+        unpublished: true,
+        view: setup.view,
+    };
+    let mut events = Events::with_capacity(1024);
+    let mut scratch = vec![0; READ_BYTES];
+    core.publish(clock.now());
+    loop {
+        let timeout = core.timeout();
+        match core.poll.poll(&mut events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        }
+        if core.turn(&events, &mut scratch) == Turn::Stop {
+            return core.shut_down(&mut events);
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Go,
+    Stop,
+}
+
+impl<S: Service> Core<S> {
+    /// How long the next poll may wait; `None` without end.
+    fn timeout(&self) -> Option<Duration> {
+        if self.peers.any_readable()
+            || self.clients.any_readable(|link| self.replica.accepts_more(link))
+        {
+            return Some(Duration::ZERO);
+        }
+        let publish = self.unpublished.then(|| self.published + PUBLISH_EVERY);
+        let deadline = [
+            self.replica.next_deadline(),
+            self.peers.next_deadline(),
+            self.clients.next_deadline(),
+            self.distortion.next_deadline(),
+            publish,
+        ]
+        .into_iter()
+        .flatten()
+        .min()?;
+        Some(Clock::until(self.clock.now(), deadline))
+    }
+
+    fn turn(&mut self, events: &Events, scratch: &mut [u8]) -> Turn {
+        let now = self.clock.now();
+        let mut turn = Turn::Go;
+        for event in events {
+            match event.token().0 {
+                WAKER => {}
+                PEER_LISTENER => self.peers.listener_ready(),
+                token if self.peers.owns(token) => self.peers.ready(token, event),
+                token => self.clients.ready(token, event),
+            }
+        }
+        loop {
+            match self.receiver.try_recv() {
+                Ok(ToCore::Client(upgraded)) => {
+                    self.clients.add(now, self.poll.registry(), &mut self.tokens, upgraded);
+                    self.unpublished = true;
+                }
+                Ok(ToCore::Resolved { peer, address }) => {
+                    self.peers.resolved(now, self.poll.registry(), &mut self.tokens, peer, address);
+                }
+                Ok(ToCore::Stop) => turn = Turn::Stop,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        self.read(now, scratch);
+        if self.replica.next_deadline().is_some_and(|deadline| deadline <= now.instant) {
+            self.replica.handle_deadline(now);
+        }
+        self.write(now);
+        if self.unpublished && now.instant >= self.published + PUBLISH_EVERY {
+            self.publish(now);
+        }
+        turn
+    }
+
+    /// Reads every ready socket once and feeds the state machine.
+    fn read(&mut self, now: Now, scratch: &mut [u8]) {
+        let mut from_peers = Vec::new();
+        let registry = self.poll.registry();
+        self.peers.drive(now, registry, &mut self.tokens, scratch, &mut from_peers);
+        let mut from_clients = Vec::new();
+        self.clients.sweep(now, registry, &mut from_clients);
+        self.clients.read(
+            now,
+            registry,
+            scratch,
+            || self.replica.welcome(),
+            |link| self.replica.accepts_more(link),
+            &mut from_clients,
+        );
+        self.feed(now, from_peers, from_clients);
+    }
+
+    fn feed(&mut self, now: Now, from_peers: Vec<PeerEvent>, from_clients: Vec<ClientEvent>) {
+        self.unpublished |= !from_peers.is_empty() || !from_clients.is_empty();
+        for event in from_peers {
+            match event {
+                PeerEvent::Up(peer) => self.replica.handle_peer_connected(now, peer),
+                PeerEvent::Message(message) => self.replica.handle_peer_message(now, message),
+                PeerEvent::Down(peer) => self.replica.handle_peer_disconnected(now, peer),
+            }
+        }
+        for event in from_clients {
+            match event {
+                ClientEvent::Connected(link, client) => {
+                    self.replica.handle_client_connected(now, link, client);
+                }
+                ClientEvent::Frame(link, frame) => {
+                    if let Err(fault) = self.replica.handle_client_frame(now, link, frame) {
+                        self.clients.close(now, link, &fault);
+                        self.replica.handle_client_disconnected(now, link);
+                    }
+                }
+                ClientEvent::Disconnected(link) => {
+                    self.replica.handle_client_disconnected(now, link);
+                }
+            }
+        }
+    }
+
+    /// Drains the state machine into the links' buffers and writes each once.
+    fn write(&mut self, now: Now) {
+        while let Some(ToPeers { to, message }) = self.replica.poll_peer() {
+            let frame = PeerLink::encode(&self.view, message);
+            for peer in to.iter() {
+                self.peers.send(peer, &frame);
+            }
+        }
+        while let Some(output) = self.replica.poll_client() {
+            if let Some(ToClient { link, frame }) = self.distortion.pass(now, output) {
+                self.clients.send(link, &frame);
+            }
+        }
+        while let Some(ToClient { link, frame }) = self.distortion.due(now) {
+            self.clients.send(link, &frame);
+        }
+        while let Some(notice) = self.replica.poll_notice() {
+            self.unpublished = true;
+            self.log(&notice);
+        }
+        let (mut from_peers, mut from_clients) = (Vec::new(), Vec::new());
+        self.peers.flush(now, self.poll.registry(), &mut from_peers);
+        self.clients.flush(self.poll.registry(), &mut from_clients);
+        self.feed(now, from_peers, from_clients);
+    }
+
+    fn log(&self, notice: &Notice) {
+        let id = |peer: usize| self.view.members[peer].id;
+        match notice {
+            Notice::Decided { cid, hash, entries } => {
+                debug!(%cid, %hash, requests = entries.len(), "decided");
+            }
+            Notice::ServiceFaulted { request, cid } => error!(
+                client = %request.client, number = request.number, %cid,
+                "the service panicked; the operation is answered as faulted and had no effect",
+            ),
+            Notice::PeerMisbehaved { peer, fault } => {
+                warn!(peer = %id(*peer), %fault, "a replica misbehaved");
+            }
+            Notice::LeaderSuspected { leader, request } => warn!(
+                leader = %id(*leader), client = %request.client, number = request.number,
+                "the leader has not ordered an admitted request in time",
+            ),
+            Notice::Learning => warn!(
+                "this replica has run before and kept no memory of it (durability = \"memory\"): \
+                 it follows the others without voting until that is safe"
+            ),
+            Notice::Voting { last_cid } => {
+                info!(%last_cid, "caught up: this replica votes again");
+            }
+            Notice::FellBehind { peer, first } => warn!(
+                peer = %id(*peer), oldest = %first,
+                "a peer no longer keeps the decisions that this replica misses",
+            ),
+        }
+    }
+
+    fn publish(&mut self, now: Now) {
+        let status = self.replica.status();
+        self.shared.publish(Snapshot {
+            status,
+            peers: self.peers.connected(),
+            clients: self.clients.len(),
+        });
+        self.published = now.instant;
+        self.unpublished = false;
+    }
+
+    /// Tells everyone goodbye and waits a moment for the last bytes to leave.
+    fn shut_down(mut self, events: &mut Events) -> anyhow::Result<()> {
+        info!(clients = self.clients.len(), "stopping");
+        let deadline = self.clock.now().instant + SHUTDOWN;
+        self.clients.close_all(self.clock.now());
+        loop {
+            let now = self.clock.now();
+            let (mut from_peers, mut from_clients) = (Vec::new(), Vec::new());
+            self.peers.flush(now, self.poll.registry(), &mut from_peers);
+            self.clients.flush(self.poll.registry(), &mut from_clients);
+            if self.clients.all_sent() || now.instant >= deadline {
+                break;
+            }
+            let wait = Clock::until(now, deadline);
+            match self.poll.poll(events, Some(wait)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            for event in &*events {
+                self.clients.ready(event.token().0, event);
+            }
+        }
+        self.peers.finish();
+        Ok(())
+    }
+}

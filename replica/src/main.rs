@@ -1,0 +1,18 @@
+//! The `webbft` command, with the example services.
+
+use std::process::ExitCode;
+
+use webbft_examples::counter::Counter;
+use webbft_examples::editor::Editor;
+use webbft_examples::kv::Kv;
+use webbft_protocol::execution::Json;
+use webbft_replica::Services;
+
+fn main() -> ExitCode {
+    webbft_replica::cli::run(
+        Services::new()
+            .add("counter", Json::<Counter>::default)
+            .add("kv", Json::<Kv>::default)
+            .add("editor", Json::<Editor>::default),
+    )
+}

@@ -14,10 +14,10 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Turns logging on. `filter` is what `--log` says; without it RUST_LOG counts, then `info`.
-pub(crate) fn init(filter: Option<&str>, format: LogFormat) -> anyhow::Result<()> {
+/// Turns logging on. `filter` is what `--log` says; without it RUST_LOG counts, then `default`.
+pub(crate) fn init(filter: Option<&str>, default: &str, format: LogFormat) -> anyhow::Result<()> {
     let from_environment = std::env::var(EnvFilter::DEFAULT_ENV).ok();
-    let filter = filter.or(from_environment.as_deref()).unwrap_or("info");
+    let filter = filter.or(from_environment.as_deref()).unwrap_or(default);
     let filter = EnvFilter::try_new(filter).with_context(|| {
         format!("log filter {filter:?}; try: --log info, --log webbft_replica=debug")
     })?;

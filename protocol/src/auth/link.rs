@@ -131,6 +131,12 @@ impl ClientLink {
         self.to_replica.seal(frame)
     }
 
+    /// The bytes of a frame that a correct client does not send.
+    #[cfg(test)]
+    pub(super) fn seal_any<H: Serialize>(&mut self, frame: &Frame<H>) -> Vec<u8> {
+        self.to_replica.seal(frame)
+    }
+
     /// Authenticates and decodes a frame; frames must come in the order in which they arrived.
     ///
     /// # Errors
@@ -142,6 +148,7 @@ impl ClientLink {
 
 /// The replica's end of a link, once established.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct ReplicaLink {
     client: ClientId,
     to_client: Direction,

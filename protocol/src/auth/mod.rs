@@ -12,6 +12,9 @@ mod peer;
 mod signature;
 mod verified;
 
+#[cfg(test)]
+mod tests;
+
 pub use link::{
     Accepted, ClientHandshake, ClientLink, LinkError, ReplicaLink, ServerHandshake, VerifyError,
 };

@@ -8,10 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, ValueEnum as _};
 use serde::Serialize;
-use tokio::io::{
-    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
-};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -20,7 +17,7 @@ use webbft_protocol::membership::{ReplicaId, View};
 
 use super::init::ShapeArgs;
 use super::supervise::Signals;
-use super::{Failure, Logging};
+use super::{Failure, Logging, http_get};
 use crate::log::LogFormat;
 use crate::{Misbehaviour, Services, config, incarnation, init};
 
@@ -242,8 +239,8 @@ impl Cluster<'_> {
     async fn wait_until_serving(&self) -> anyhow::Result<()> {
         let deadline = Instant::now() + START;
         for member in &self.view.members {
-            let address = address_of(&member.url)?;
-            while !healthy(address).await {
+            let address = http_get::address_of(&member.url)?;
+            while http_get::get(address, "/healthz").await.is_err() {
                 if Instant::now() >= deadline {
                     bail!("replica {} does not serve after {} s", member.id, START.as_secs());
                 }
@@ -255,7 +252,7 @@ impl Cluster<'_> {
 
     fn write_cluster_file(&self, path: &Path, pids: &[u32]) -> anyhow::Result<()> {
         let replicas = self.view.members.iter().zip(pids).map(|(member, pid)| {
-            let url = format!("http://{}", address_of(&member.url)?);
+            let url = format!("http://{}", http_get::address_of(&member.url)?);
             Ok(ClusterReplica { id: member.id, pid: *pid, url })
         });
         let file = ClusterFile {
@@ -322,24 +319,4 @@ async fn copy_lines(id: ReplicaId, from: impl AsyncRead + Unpin, to: mpsc::Sende
             return;
         }
     }
-}
-
-/// `host:port` of a member's URL.
-fn address_of(url: &str) -> anyhow::Result<&str> {
-    url.strip_prefix("ws://")
-        .and_then(|rest| rest.split('/').next())
-        .with_context(|| format!("{url:?} is not of the form ws://HOST:PORT/ws"))
-}
-
-async fn healthy(address: &str) -> bool {
-    let ask = async {
-        let mut stream = TcpStream::connect(address).await?;
-        let request =
-            format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(4096).read_to_end(&mut answer).await?;
-        std::io::Result::Ok(answer.starts_with(b"HTTP/1.1 200 "))
-    };
-    matches!(timeout(Duration::from_secs(1), ask).await, Ok(Ok(true)))
 }

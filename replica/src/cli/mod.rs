@@ -1,6 +1,8 @@
 //! The `webbft` command line.
 
+mod client;
 mod cluster;
+mod http_get;
 mod init;
 mod replica;
 mod supervise;
@@ -29,7 +31,7 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   webbft cluster --service kv
       four replicas of the key-value store on this machine, for development
-  webbft invoke --view .webbft/view.json '{\"op\":\"put\",\"key\":\"a\",\"value\":\"1\"}'
+  webbft invoke '{\"op\":\"put\",\"key\":\"a\",\"value\":\"1\"}'
       put a value, believed when three of the four replicas say the same
   webbft init --dir setup --n 4 --f 1 --host a.example --host b.example --host c.example \
 --host d.example --service kv
@@ -45,6 +47,14 @@ enum Command {
     Replica(replica::ReplicaArgs),
     /// Run all replicas of a service on this machine, for development.
     Cluster(cluster::ClusterArgs),
+    /// Invoke an operation and print the result on which the replicas agree.
+    Invoke(client::InvokeArgs),
+    /// Read without ordering and print the answer on which the replicas agree.
+    Query(client::QueryArgs),
+    /// Print the events of a topic.
+    Subscribe(client::SubscribeArgs),
+    /// Say which replicas answer and how far they are.
+    Status(client::StatusArgs),
 }
 
 /// What a command that did not succeed says to the shell.
@@ -75,12 +85,21 @@ pub fn run(services: Services) -> ExitCode {
 }
 
 fn dispatch(cli: Cli, services: &Services) -> Result<(), Failure> {
-    log::init(cli.log.as_deref(), cli.log_format).map_err(Failure::Usage)?;
+    // A client's own log lines are of interest only where something is wrong.
+    let level = match cli.command {
+        Command::Init(_) | Command::Replica(_) | Command::Cluster(_) => "info",
+        _ => "error",
+    };
+    log::init(cli.log.as_deref(), level, cli.log_format).map_err(Failure::Usage)?;
     let logging = Logging { log: cli.log, format: cli.log_format };
     match cli.command {
         Command::Init(args) => init::run(&args, services),
         Command::Replica(args) => replica::run(args, services),
         Command::Cluster(args) => cluster::run(&args, services, &logging),
+        Command::Invoke(args) => client::invoke(&args),
+        Command::Query(args) => client::query(&args),
+        Command::Subscribe(args) => client::subscribe(&args),
+        Command::Status(args) => client::status(&args),
     }
 }
 

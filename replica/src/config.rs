@@ -86,11 +86,13 @@ pub(crate) struct Limits {
     pub(crate) max_links: usize,
     /// Connections from one IP address.
     pub(crate) max_links_per_address: usize,
+    /// Seconds until a connection must have sent its request, and a link its first frame.
+    pub(crate) handshake_seconds: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_links: 4096, max_links_per_address: 1024 }
+        Self { max_links: 4096, max_links_per_address: 1024, handshake_seconds: 10 }
     }
 }
 
@@ -238,4 +240,118 @@ fn position(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |index| index + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::{Setup, init, places};
+    use webbft_protocol::membership::MacAlgorithm;
+
+    /// A set-up of four; gives the directory and the configuration of replica 1.
+    fn set_up() -> (tempfile::TempDir, PathBuf, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = Setup {
+            f: 1,
+            mac: MacAlgorithm::HmacSha256,
+            service: "kv".to_owned(),
+            places: places(&["127.0.0.1".to_owned()], 4, 7100).unwrap(),
+        };
+        let configs = init(dir.path(), &setup).unwrap();
+        let text = fs::read_to_string(&configs[1]).unwrap();
+        (dir, configs[1].clone(), text)
+    }
+
+    fn error_of(path: &Path, text: &str) -> String {
+        fs::write(path, text).unwrap();
+        let error = Config::read(path).unwrap_err().to_string();
+        let folder = path.parent().unwrap().display().to_string();
+        error.replace(&(folder.clone() + "/"), "").replace(&folder, "")
+    }
+
+    #[test]
+    fn what_init_writes_is_read() {
+        let (_dir, path, _) = set_up();
+        let config = Config::read(&path).unwrap();
+        assert_eq!((config.me, config.service.as_str()), (1, "kv"));
+        assert_eq!(config.listen_http, "127.0.0.1:7101");
+        assert_eq!(config.listen_peer, "127.0.0.1:7201");
+        assert_eq!(config.view.members[1].url, "ws://127.0.0.1:7101/ws");
+        assert_eq!(config.limits, Limits::default());
+    }
+
+    #[test]
+    fn errors_name_the_place_and_the_remedy() {
+        let (_dir, path, text) = set_up();
+        let changed = |from: &str, to: &str| error_of(&path, &text.replace(from, to));
+        assert_eq!(
+            changed("\"memory\"", "\"sync\""),
+            "replica.toml:6:14: durability \"sync\" is not supported yet; write \"memory\""
+        );
+        assert_eq!(
+            changed("\"memory\"", "\"disk\""),
+            "replica.toml:6:14: unknown durability \"disk\"; write \"memory\""
+        );
+        assert_eq!(
+            changed("id = 1", "id = 9"),
+            "replica.toml:3:6: the view has no member 9; its members: 0, 1, 2, 3"
+        );
+        assert_eq!(
+            changed("127.0.0.1:7201", "7201"),
+            "replica.toml:11:8: \"7201\" is not HOST:PORT; write for example \"0.0.0.0:7100\""
+        );
+        assert!(
+            changed("id = 1", "id = 1\nviw = 2")
+                .starts_with("replica.toml:4:1: unknown field `viw`")
+        );
+        assert!(changed("id = 1", "id = \"1\"").starts_with("replica.toml:3:6: invalid type"));
+        assert!(changed("keys = ", "kees = ").starts_with("replica.toml:4:1: unknown field"));
+        assert!(
+            error_of(&path, &format!("{text}[tls]\n"))
+                .starts_with("replica.toml:12:1: [tls] is not supported yet")
+        );
+    }
+
+    #[test]
+    fn keys_of_another_replica_are_refused() {
+        let (dir, path, text) = set_up();
+        let error = error_of(&path, &text.replace("keys.toml", "../replica-2/keys.toml"));
+        assert!(error.starts_with("replica.toml:4:8: these are not the keys of member 1"));
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let keys = dir.path().join("replica-1/keys.toml");
+            assert_eq!(fs::metadata(&keys).unwrap().permissions().mode() & 0o777, 0o600);
+            fs::set_permissions(&keys, fs::Permissions::from_mode(0o644)).unwrap();
+            let error = error_of(&path, &text);
+            assert!(error.contains("can be read by others (mode 644); run: chmod 600"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bad_view_is_named_with_its_own_place() {
+        let (dir, path, _) = set_up();
+        let view = dir.path().join("view.json");
+        let json = fs::read_to_string(&view).unwrap();
+        fs::write(&view, json.replacen("\"f\": 1", "\"f\": 2", 1)).unwrap();
+        let error = Config::read(&path).unwrap_err();
+        assert!(error.file.ends_with("view.json"));
+        assert_eq!(
+            error.message,
+            "4 replicas cannot tolerate 2 faulty ones: at least 7 are needed"
+        );
+        fs::write(&view, json.replacen("\"f\": 1", "\"f\": x", 1)).unwrap();
+        assert_eq!(Config::read(&path).unwrap_err().at, Some((4, 8)));
+    }
+
+    #[test]
+    fn init_does_not_overwrite() {
+        let (dir, _, _) = set_up();
+        let before = fs::read_to_string(dir.path().join("view.json")).unwrap();
+        let places = places(&["127.0.0.1".to_owned()], 4, 7100).unwrap();
+        let setup = Setup { f: 1, mac: MacAlgorithm::HmacSha256, service: "kv".to_owned(), places };
+        let error = init(dir.path(), &setup).unwrap_err().to_string();
+        assert!(error.contains("its keys are not overwritten"), "{error}");
+        assert_eq!(fs::read_to_string(dir.path().join("view.json")).unwrap(), before);
+    }
 }

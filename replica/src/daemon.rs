@@ -2,7 +2,9 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use tokio::sync::watch;
@@ -66,6 +68,8 @@ impl Daemon {
             Shared::new(Arc::clone(&config.view), config.me, config.service.clone(), misbehaviour);
         let inbox = CoreInbox::new(peer_listener).context("cannot set up the event loop")?;
         let core = inbox.sender();
+        let handshake_timeout = Duration::from_secs(config.limits.handshake_seconds);
+        let (ready, is_ready) = sync_channel(1);
         let setup = CoreSetup {
             view: Arc::clone(&config.view),
             me: config.me,
@@ -74,8 +78,10 @@ impl Daemon {
             start,
             parameters: Parameters::default(),
             misbehaviour,
+            handshake_timeout,
             inbox,
             shared: Arc::clone(&shared),
+            ready,
         };
         let (stop_http, http_stopped) = watch::channel(false);
         let (core_ended, ended) = watch::channel(false);
@@ -83,6 +89,7 @@ impl Daemon {
             view: Arc::clone(&config.view),
             shared: Arc::clone(&shared),
             core: core.clone(),
+            header_timeout: handshake_timeout,
             static_dir: config.static_dir.clone(),
             admission: Admission::new(config.limits.max_links, config.limits.max_links_per_address),
         };
@@ -94,6 +101,10 @@ impl Daemon {
             });
             run(setup)
         })?;
+        if is_ready.recv().is_err() {
+            join(core_thread, "core")?;
+            return Err(anyhow!("the core thread ended before it served"));
+        }
         let http_thread = spawn("http", move || serve_http(http_listener, site, http_stopped))?;
         info!(
             replica = %id, service = config.service, http = %http_address, peer = %peer_address,

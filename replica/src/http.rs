@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tower_http::services::{ServeDir, ServeFile};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tracing::{debug, warn};
@@ -34,8 +35,8 @@ use crate::admission::{Admission, Permit};
 use crate::core::{ToCore, ToCoreSender};
 use crate::status::Shared;
 
-/// How long a client may take to send the headers of a request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for answers that are under way.
+const SHUTDOWN: Duration = Duration::from_secs(2);
 /// How long an upgrade may take once it is promised.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pages may run their own scripts and Wasm and talk to any replica, and nothing else.
@@ -62,6 +63,8 @@ pub(crate) struct Site {
     pub(crate) core: ToCoreSender,
     pub(crate) static_dir: Option<PathBuf>,
     pub(crate) admission: Arc<Admission>,
+    /// How long a client may take to send the headers of a request.
+    pub(crate) header_timeout: Duration,
 }
 
 /// What the handlers share.
@@ -86,11 +89,14 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let admission = Arc::clone(&site.admission);
+    let header_timeout = site.header_timeout;
     let router = router(site)?;
+    let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.changed() => return Ok(()),
+            _ = stop.changed() => break,
+            Some(_) = connections.join_next() => continue,
         };
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
@@ -109,21 +115,28 @@ pub(crate) async fn serve(
             debug!(%address, %error, "cannot turn Nagle's algorithm off");
         }
         let peer = Peer { address, permit: Arc::new(permit) };
-        tokio::spawn(connection(stream, peer, router.clone(), stop.clone()));
+        connections.spawn(connection(stream, peer, router.clone(), header_timeout, stop.clone()));
     }
+    // Answers that are under way are finished, within reason.
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(SHUTDOWN, finished).await.is_err() {
+        debug!("HTTP connections are cut off");
+    }
+    Ok(())
 }
 
 async fn connection(
     stream: TcpStream,
     peer: Peer,
     router: Router,
+    header_timeout: Duration,
     mut stop: watch::Receiver<bool>,
 ) {
     let address = peer.address;
     let router = router.layer(axum::Extension(peer));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(header_timeout)
         .max_buf_size(64 << 10)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .with_upgrades();

@@ -92,6 +92,11 @@ impl Transport {
         self.socket.register(registry, token, Interest::READABLE | Interest::WRITABLE)
     }
 
+    /// Turns Nagle's algorithm off. A socket that does not allow it is only slower.
+    pub(crate) fn set_nodelay(&self) {
+        drop(self.socket.set_nodelay(true));
+    }
+
     pub(crate) fn deregister(&mut self, registry: &Registry) {
         // Fails only where it was never registered.
         drop(self.socket.deregister(registry));

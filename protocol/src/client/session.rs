@@ -68,10 +68,10 @@ impl ServiceProxy {
         }
     }
 
-    /// A birth time for the session: just after the (f + 1)-th smallest of the agreed times that a
+    /// A birth time for the session: just after the (f + 1)-th smallest of the times that a
     /// quorum of replicas reported, which is not before the earliest and not after the latest of
     /// the correct ones among them. After it, because a session must be younger than whatever was
-    /// evicted at that time; the batch that orders number 1 is younger still.
+    /// evicted at that time.
     fn birth(&self) -> Option<UnixMicros> {
         let mut times: Vec<UnixMicros> =
             self.replicas.iter().filter(|r| r.open).filter_map(|r| r.time).collect();

@@ -87,8 +87,7 @@ pub struct Executor<S> {
 }
 
 impl<S: Service> Executor<S> {
-    /// Before the first instance. Agreed time begins at 1 µs after the epoch, so that sessions
-    /// may be born later than the horizon, which begins at 0.
+    /// Before the first instance.
     #[must_use]
     pub const fn new(service: S, limits: ExecutionLimits) -> Self {
         Self {
@@ -96,7 +95,7 @@ impl<S: Service> Executor<S> {
             sessions: Sessions::new(limits.sessions, limits.session_idle),
             topics: Topics::new(limits.ring),
             last_cid: Cid::ZERO,
-            time: UnixMicros(1),
+            time: UnixMicros::ZERO,
             limits,
         }
     }
@@ -151,7 +150,7 @@ impl<S: Service> Executor<S> {
         for ordered in requests {
             let id = ordered.request.id;
             let key = id.session_key();
-            self.sessions.begin(key, id.number, time);
+            self.sessions.begin(key, id.number, time, ordered.request.born);
             let result = self.execute_one(view, cid, hash, ordered, &mut executed);
             let result: Bytes = encode(&result).into();
             let digest = Digest::of(&result);

@@ -44,8 +44,6 @@ pub struct Sessions {
     /// (last agreed time, key), oldest first: the order of eviction.
     by_activity: BTreeSet<(UnixMicros, SessionKey)>,
     horizon: UnixMicros,
-    /// The agreed time of the first batch: nothing has been idle since before it.
-    first: Option<UnixMicros>,
     capacity: usize,
     idle: Duration,
 }
@@ -58,7 +56,6 @@ impl Sessions {
             table: BTreeMap::new(),
             by_activity: BTreeSet::new(),
             horizon: UnixMicros::ZERO,
-            first: None,
             capacity,
             idle,
         }
@@ -80,13 +77,6 @@ impl Sessions {
     #[must_use]
     pub const fn horizon(&self) -> UnixMicros {
         self.horizon
-    }
-
-    /// The agreed time at which a session born at `born` and never ordered falls behind the
-    /// horizon.
-    #[must_use]
-    pub fn expiry(&self, born: UnixMicros) -> UnixMicros {
-        self.first.map_or(born, |first| born.max(first)) + self.idle
     }
 
     /// The last ordered number of a live session.
@@ -115,11 +105,18 @@ impl Sessions {
     }
 
     /// The next request of a session is ordered at agreed time `time`: number 1 makes the session.
+    /// It counts as active until `born` where that is later, so that the horizon has passed the
+    /// birth of every session that was evicted (rule A9).
     ///
     /// # Panics
     /// Where the number is not the next one; batches are judged before they are executed.
-    pub(super) fn begin(&mut self, key: SessionKey, number: u64, time: UnixMicros) {
-        self.first.get_or_insert(time);
+    pub(super) fn begin(
+        &mut self,
+        key: SessionKey,
+        number: u64,
+        time: UnixMicros,
+        born: UnixMicros,
+    ) {
         let session = self.table.entry(key).or_insert_with(|| Session {
             last_number: 0,
             last_time: UnixMicros::ZERO,
@@ -129,10 +126,11 @@ impl Sessions {
         });
         assert_eq!(number, session.last_number + 1, "a session's requests are executed in order");
         session.last_number = number;
-        if session.last_time != time {
+        let active = time.max(born).max(session.last_time);
+        if session.last_time != active {
             self.by_activity.remove(&(session.last_time, key));
-            session.last_time = time;
-            self.by_activity.insert((time, key));
+            session.last_time = active;
+            self.by_activity.insert((active, key));
         }
     }
 
@@ -172,12 +170,8 @@ impl Sessions {
     /// subscriptions.
     pub(super) fn evict(&mut self, time: UnixMicros) -> Vec<(SessionKey, BTreeSet<Topic>)> {
         // Every session last active at or before this is idle, so none that stays is younger
-        // than what the horizon excludes. Sessions born before the first batch stay legal until
-        // that batch is so long ago: clients of a fresh service know no other time.
-        let idle_since = time - self.idle;
-        if idle_since >= *self.first.get_or_insert(time) {
-            self.horizon = self.horizon.max(idle_since);
-        }
+        // than what the horizon excludes.
+        self.horizon = self.horizon.max(time - self.idle);
         let mut evicted = Vec::new();
         while let Some(&(last_time, key)) = self.by_activity.first() {
             if last_time > self.horizon && self.table.len() <= self.capacity {
@@ -211,7 +205,7 @@ mod tests {
     fn capacity_evicts_the_least_recently_ordered_and_raises_the_horizon() {
         let mut sessions = Sessions::new(2, Duration::from_secs(1000));
         for (n, time) in [(1, 2_000_000_000), (2, 2_000_000_001), (3, 2_000_000_002)] {
-            sessions.begin(key(n), 1, UnixMicros(time));
+            sessions.begin(key(n), 1, UnixMicros(time), UnixMicros::ZERO);
         }
         let evicted = sessions.evict(UnixMicros(2_000_000_002));
         assert_eq!(evicted, [(key(1), BTreeSet::new())]);
@@ -223,38 +217,37 @@ mod tests {
     #[test]
     fn idle_sessions_go_by_agreed_time() {
         let mut sessions = Sessions::new(10, Duration::from_secs(1));
-        sessions.begin(key(1), 1, UnixMicros(5_000_000));
-        sessions.begin(key(2), 1, UnixMicros(5_500_000));
+        sessions.begin(key(1), 1, UnixMicros(5_000_000), UnixMicros::ZERO);
+        sessions.begin(key(2), 1, UnixMicros(5_500_000), UnixMicros::ZERO);
         assert_eq!(sessions.evict(UnixMicros(5_999_999)), []);
         assert_eq!(sessions.evict(UnixMicros(6_000_000)), [(key(1), BTreeSet::new())]);
         assert_eq!(sessions.horizon(), UnixMicros(5_000_000));
         assert_eq!(sessions.last_number(&key(2)), Some(1));
     }
 
+    /// A birth a little ahead of agreed time must not outlive the session (rule A9).
     #[test]
-    fn sessions_born_before_the_first_batch_are_not_idle_yet() {
+    fn a_session_is_never_evicted_before_the_horizon_has_passed_its_birth() {
         let mut sessions = Sessions::new(10, Duration::from_secs(1));
-        let first = UnixMicros(1_000_000_000);
-        assert_eq!(sessions.evict(first), []);
-        assert_eq!(sessions.evict(first + Duration::from_micros(999_999)), []);
-        assert_eq!(sessions.horizon(), UnixMicros::ZERO);
-        assert_eq!(sessions.expiry(UnixMicros(1)), first + Duration::from_secs(1));
-        assert_eq!(sessions.evict(sessions.expiry(UnixMicros(1))), []);
-        assert_eq!(sessions.horizon(), first);
+        let (time, born) = (UnixMicros(5_000_000), UnixMicros(5_700_000));
+        sessions.begin(key(1), 1, time, born);
+        assert_eq!(sessions.evict(UnixMicros(6_500_000)), []);
+        assert_eq!(sessions.evict(UnixMicros(6_700_000)), [(key(1), BTreeSet::new())]);
+        assert!(sessions.horizon() >= born);
     }
 
     #[test]
     fn replies_are_kept_for_the_window_and_within_bytes() {
         let mut sessions = Sessions::new(10, Duration::from_secs(1));
         for number in 1..=200 {
-            sessions.begin(key(1), number, UnixMicros(number));
+            sessions.begin(key(1), number, UnixMicros(number), UnixMicros::ZERO);
             sessions.cache(&key(1), reply(number, 1));
         }
         assert_eq!(sessions.reply(&key(1), 72), None);
         assert_eq!(sessions.reply(&key(1), 73), Some(&reply(73, 1)));
         assert_eq!(sessions.reply(&key(1), 200), Some(&reply(200, 1)));
         assert_eq!(sessions.reply(&key(1), 201), None);
-        sessions.begin(key(1), 201, UnixMicros(201));
+        sessions.begin(key(1), 201, UnixMicros(201), UnixMicros::ZERO);
         sessions.cache(&key(1), reply(201, MAX_CACHED_BYTES + 1));
         assert_eq!(sessions.reply(&key(1), 200), None);
         assert_eq!(sessions.reply(&key(1), 201), Some(&reply(201, MAX_CACHED_BYTES + 1)));

@@ -181,7 +181,7 @@ impl Clients {
                     self.send_event(link, session, event, true);
                 }
             }
-            ClientHeader::Ping { nonce } => self.pong(link, nonce, executor, leader)?,
+            ClientHeader::Ping { nonce } => self.pong(link, nonce, wall, executor, leader)?,
         }
         Ok(())
     }
@@ -341,6 +341,7 @@ impl Clients {
         &mut self,
         link: LinkId,
         nonce: u64,
+        wall: UnixMicros,
         executor: &Executor<S>,
         leader: usize,
     ) -> Result<(), ClientFault> {
@@ -359,7 +360,7 @@ impl Clients {
         let header = ReplicaHeader::Pong {
             nonce,
             last_cid: executor.last_cid(),
-            time: executor.time(),
+            time: executor.time().max(wall),
             leader: self.view.members[leader].id,
         };
         self.send(link, header);

@@ -328,10 +328,11 @@ impl<S: Service> Replica<S> {
 
     // Looking.
 
-    /// What a client learns when its link is accepted.
+    /// What a client learns when its link is accepted at `now`.
     #[must_use]
-    pub const fn welcome(&self) -> Welcome {
-        Welcome { last_cid: self.executor.last_cid(), time: self.executor.time() }
+    pub fn welcome(&self, now: Now) -> Welcome {
+        let time = self.executor.time().max(now.unix);
+        Welcome { last_cid: self.executor.last_cid(), time }
     }
 
     /// Does this link have room for more? While it has not, stop reading from it: a flooding

@@ -124,7 +124,7 @@ impl<S: Service> Replica<S> {
             return true;
         }
         let Some(oldest) = self.admission.oldest_birth() else { return false };
-        let expires = self.executor.sessions().expiry(oldest);
+        let expires = oldest + self.parameters.execution.session_idle;
         if self.now.unix >= expires {
             return self.executor.time() < expires;
         }

@@ -172,7 +172,7 @@ pub enum ReplicaHeader {
         nonce: u64,
         /// The last executed instance.
         last_cid: Cid,
-        /// The agreed time as of that instance.
+        /// The replica's clock, or the agreed time where that is later (rule A9).
         time: UnixMicros,
         /// The leader as this replica sees it.
         leader: ReplicaId,

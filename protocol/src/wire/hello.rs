@@ -63,6 +63,7 @@ pub enum HelloRefusal {
 pub struct Welcome {
     /// The replica's last executed instance.
     pub last_cid: Cid,
-    /// The agreed time as of that instance.
+    /// The replica's clock, or the agreed time where that is later: what a session's birth time
+    /// is chosen from (rule A9). In a quiet service agreed time may be hours old.
     pub time: UnixMicros,
 }

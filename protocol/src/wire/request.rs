@@ -117,7 +117,7 @@ pub struct Request {
     pub service: ServiceId,
     /// Its name.
     pub id: RequestId,
-    /// For number 1 an agreed time that the client learned from its replicas (rule A9); else 0.
+    /// For number 1 a time that the client learned from its replicas (rule A9); else 0.
     pub born: UnixMicros,
     /// What it asks for.
     pub operation: Operation,

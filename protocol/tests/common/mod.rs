@@ -285,7 +285,7 @@ impl Net {
             let (handshake, hello) = ClientHandshake::begin(&self.view, replica, &identity, seed);
             let keypair = noise_key(replica);
             let server = ServerHandshake { view: &self.view, keypair: &keypair };
-            let welcome = self.replicas[replica].welcome();
+            let welcome = self.replicas[replica].welcome(self.now);
             let accepted = server.accept(&hello, &welcome, seed).unwrap();
             let (at_client, _) = handshake.finish(&accepted.reply).unwrap();
             self.replicas[replica].handle_client_connected(self.now, link, accepted.link.client());

@@ -22,8 +22,6 @@ use crate::admission::Permit;
 use crate::transport::{ReadOutcome, Transport};
 use crate::websocket::Framing;
 
-/// From the upgrade to a valid ClientHello.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A link on which nothing arrived for this long is asked whether it still exists.
 const PING_AFTER: Duration = Duration::from_secs(30);
 /// And after this long it does not.
@@ -91,6 +89,8 @@ enum Fault {
 pub(super) struct Clients {
     view: Arc<View>,
     keypair: NoiseKeypair,
+    /// From the upgrade to a valid ClientHello.
+    handshake_timeout: Duration,
     links: BTreeMap<usize, Client>,
     /// Links with readiness that was not used up.
     readable: BTreeSet<usize>,
@@ -100,10 +100,11 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(view: Arc<View>, keypair: NoiseKeypair) -> Self {
+    pub(super) fn new(view: Arc<View>, keypair: NoiseKeypair, handshake_timeout: Duration) -> Self {
         Self {
             view,
             keypair,
+            handshake_timeout,
             links: BTreeMap::new(),
             readable: BTreeSet::new(),
             unsent: BTreeSet::new(),
@@ -252,7 +253,7 @@ impl Clients {
                 Stage::Closing { until } if until <= now.instant => {
                     gone.push((*id, "not closed by the other end in time"));
                 }
-                Stage::Hello if client.since + HANDSHAKE <= now.instant => {
+                Stage::Hello if client.since + self.handshake_timeout <= now.instant => {
                     gone.push((*id, "no handshake in time"));
                 }
                 Stage::Established(_) if client.heard + DEAD_AFTER <= now.instant => {
@@ -347,7 +348,8 @@ impl Client {
             Stage::Established(_) => {
                 self.framing.out_len() <= PAUSE_ABOVE && accepts(LinkId(id as u64))
             }
-            Stage::Hello | Stage::Closing { .. } => true,
+            Stage::Hello => self.framing.out_len() <= PAUSE_ABOVE,
+            Stage::Closing { .. } => true,
         }
     }
 

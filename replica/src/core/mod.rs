@@ -11,7 +11,7 @@ mod peers;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TryRecvError, channel};
 use std::time::Duration;
 
 use mio::net::TcpListener;
@@ -92,8 +92,11 @@ pub(crate) struct CoreSetup {
     pub(crate) start: Start,
     pub(crate) parameters: Parameters,
     pub(crate) misbehaviour: Option<Misbehaviour>,
+    pub(crate) handshake_timeout: Duration,
     pub(crate) inbox: CoreInbox,
     pub(crate) shared: Arc<Shared>,
+    /// Told once, when the first status is published.
+    pub(crate) ready: SyncSender<()>,
 }
 
 /// The core's poll and its inbox, made before the thread so that others can hold the sender.
@@ -160,7 +163,7 @@ pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()
         poll,
         receiver,
         peers: Peers::new(Arc::clone(&setup.view), setup.me, tls, peer_listener, sender),
-        clients: Clients::new(Arc::clone(&setup.view), setup.keypair),
+        clients: Clients::new(Arc::clone(&setup.view), setup.keypair, setup.handshake_timeout),
         tokens: Tokens(PEER_LISTENER),
         distortion: Distortion::new(setup.misbehaviour),
         shared: setup.shared,
@@ -171,6 +174,9 @@ pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()
     let mut events = Events::with_capacity(1024);
     let mut scratch = vec![0; READ_BYTES];
     core.publish(clock.now());
+    if setup.ready.send(()).is_err() {
+        debug!("nobody waited for the start");
+    }
     loop {
         let timeout = core.timeout();
         match core.poll.poll(&mut events, timeout) {
@@ -257,7 +263,7 @@ impl<S: Service> Core<S> {
             now,
             registry,
             scratch,
-            || self.replica.welcome(),
+            || self.replica.welcome(now),
             |link| self.replica.accepts_more(link),
             &mut from_clients,
         );

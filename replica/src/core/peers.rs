@@ -273,6 +273,8 @@ impl Peers {
         peer: Option<usize>,
     ) {
         let id = tokens.next();
+        // A turn writes once: there is nothing to wait for.
+        transport.set_nodelay();
         if let Err(error) = transport.register(registry, Token(id)) {
             warn!(%address, %error, "cannot watch a peer's socket");
             if let Some(peer) = peer {

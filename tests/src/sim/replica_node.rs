@@ -356,7 +356,7 @@ impl World {
         let now = self.replicas[me].now(self);
         let seed = self.draw.bytes32();
         let node = &mut self.replicas[me];
-        let mut welcome = node.replica.welcome();
+        let mut welcome = node.replica.welcome(now);
         if let Some(byzantine) = &node.byzantine {
             welcome = byzantine.welcome(welcome, &mut self.draw);
         }

@@ -418,7 +418,12 @@ impl Clients {
             }
         }
         for key in &executed.evicted {
-            self.sessions.remove(key);
+            if let Some(link) = self.sessions.remove(key)
+                && let Some(link) = self.links.get_mut(&link)
+            {
+                // A client that goes on in new sessions must not run into the link's limit.
+                link.sessions.remove(&key.session);
+            }
             let pending: Vec<RequestId> = self
                 .awaiting
                 .range(key.request(0)..=key.request(u64::MAX))

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -112,8 +112,8 @@ pub(crate) fn page() -> Result<PathBuf> {
     let js = tools::npm_ci(&phase, "js")?;
     let page = js.join("editor/dist");
     let stamp = target().join("xtask/page.stamp");
-    let built = fs::metadata(&stamp).and_then(|data| data.modified()).ok();
-    if page.join("index.html").is_file() && built.is_some_and(|at| newest(&js) < Some(at)) {
+    let inputs = inputs(&js)?;
+    if page.join("index.html").is_file() && fs::read_to_string(&stamp).is_ok_and(|s| s == inputs) {
         phase.done("up to date");
         return Ok(page);
     }
@@ -124,7 +124,7 @@ pub(crate) fn page() -> Result<PathBuf> {
     if !page.join("index.html").is_file() {
         bail!("the build made no js/editor/dist/index.html");
     }
-    fs::write(&stamp, "").with_context(|| format!("cannot write {}", shown(&stamp)))?;
+    fs::write(&stamp, inputs).with_context(|| format!("cannot write {}", shown(&stamp)))?;
     phase.done("");
     Ok(page)
 }
@@ -155,18 +155,23 @@ pub(crate) fn npm(directory: &Path) -> Command {
     command
 }
 
-/// When anything below `directory` last changed, leaving out installed packages and results.
-fn newest(directory: &Path) -> Option<SystemTime> {
-    let mut latest = fs::metadata(directory).and_then(|data| data.modified()).ok();
-    for entry in fs::read_dir(directory).ok()?.flatten() {
-        if ["node_modules", "dist"].iter().any(|skipped| entry.file_name() == *skipped) {
-            continue;
+/// Names, sizes and times of the files below `directory`, leaving out installed packages and
+/// results. Equal for equal inputs; an edited, added or removed file makes it differ.
+fn inputs(directory: &Path) -> Result<String> {
+    let mut list = Vec::new();
+    let mut folders = vec![directory.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("no {}", shown(&folder)))? {
+            let entry = entry?;
+            let data = entry.metadata()?;
+            if !data.is_dir() {
+                let path = entry.path();
+                list.push(format!("{} {} {:?}", path.display(), data.len(), data.modified()?));
+            } else if ["node_modules", "dist"].iter().all(|other| entry.file_name() != *other) {
+                folders.push(entry.path());
+            }
         }
-        latest = latest.max(if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            newest(&entry.path())
-        } else {
-            entry.metadata().and_then(|data| data.modified()).ok()
-        });
     }
-    latest
+    list.sort();
+    Ok(list.join("\n"))
 }

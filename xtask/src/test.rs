@@ -45,7 +45,11 @@ fn all() -> Vec<Step> {
     let mut steps = vec![Step { name: "setup", about: "tools and packages", run: setup }];
     steps.extend(lint::steps());
     steps.extend([
-        Step { name: "rust", about: "cargo test, the whole workspace", run: rust },
+        Step {
+            name: "rust",
+            about: "cargo test of the whole workspace, clusters of daemons included",
+            run: rust,
+        },
         Step {
             name: "protocol-wasm",
             about: "the protocol's unit tests as Wasm",

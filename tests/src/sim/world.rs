@@ -348,8 +348,8 @@ impl World {
         for Violation { invariant, what } in &found {
             self.trace(|| format!("VIOLATION of {invariant}: {what}"));
         }
-        // What follows from a broken invariant is of no interest.
-        self.done |= !found.is_empty();
+        // What follows from a broken invariant is of no interest, unless it is broken on purpose.
+        self.done |= !found.is_empty() && self.plan.sabotage.is_none();
     }
 
     /// Something that should have come to pass has not.

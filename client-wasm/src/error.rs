@@ -1,7 +1,5 @@
 //! What is thrown into JavaScript: `{code, message}`; the facade makes a `WebBftError` of it.
 
-use std::fmt::Display;
-
 use serde::Serialize;
 use wasm_bindgen::JsValue;
 use webbft_protocol::client::{CallError, InvokeError, Outcome, SuspectReason};
@@ -16,10 +14,6 @@ pub(crate) struct Thrown {
 impl Thrown {
     pub(crate) fn view(error: &ViewError) -> Self {
         Self { code: "VIEW", message: error.to_string() }
-    }
-
-    pub(crate) fn input(error: &dyn Display) -> Self {
-        Self { code: "INPUT", message: error.to_string() }
     }
 
     pub(crate) fn new(code: &'static str, message: String) -> Self {

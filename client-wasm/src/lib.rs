@@ -135,7 +135,7 @@ impl Core {
     /// # Errors
     /// Throws `{code, message}` where it is not taken.
     pub fn subscribe(&mut self, topic: String) -> Result<f64, JsValue> {
-        let topic = Topic::new(topic).map_err(|error| Thrown::input(&error))?;
+        let topic = Topic::new(topic).map_err(|error| input::invalid(&error))?;
         Ok(id(self.endpoint.subscribe(self.now, topic).map_err(Thrown::invoke)?))
     }
 

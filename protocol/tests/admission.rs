@@ -131,10 +131,11 @@ fn an_expired_session_is_told_and_not_executed_again() {
     let mut parameters = Parameters::default();
     parameters.execution.session_idle = Duration::from_secs(60);
     let mut net = Net::with(4, 1, parameters);
-    let (client, other) = (net.client(), net.client());
+    let client = net.client();
     let first = net.request(client, 1, Net::execute("first"));
     net.submit(client, &first, &[0, 1, 2, 3]);
     net.wait_ms(61_000);
+    let other = net.client();
     net.invoke(other, 1, "tick");
     net.run();
     net.submit(client, &first, &[0, 1, 2, 3]);
@@ -149,6 +150,25 @@ fn an_expired_session_is_told_and_not_executed_again() {
             assert!(received.contains(&expected), "number {number}");
         }
     }
+}
+
+/// A9: a replica that has not executed number 1 yet does not take the session for expired.
+#[test]
+fn a_lagging_replica_does_not_end_a_session() {
+    let mut net = Net::new(4, 1);
+    let client = net.client();
+    net.isolate(3);
+    let body = net.request(client, 1, Net::execute("one"));
+    net.submit(client, &body, &[0, 1, 2]);
+    net.run();
+    let body = net.request(client, 2, Net::execute("two"));
+    net.submit(client, &body, &[0, 1, 2, 3]);
+    net.run();
+    let expected = refused(2, Request::digest(&body), Refusal::NotBegun, &net);
+    assert_eq!(net.clients[0].received[3], [expected]);
+    net.rejoin(3);
+    net.wait_ms(1000);
+    assert_eq!(net.logs(), vec![vec!["one", "two"]; 4]);
 }
 
 /// A8: a pending request that only one replica knows is dropped when agreed time has passed its

@@ -58,7 +58,7 @@ fn seeds() -> Vec<Vec<u8>> {
         let vectors: Vec<serde_json::Value> = serde_json::from_str(file).unwrap();
         for vector in vectors {
             let hex = vector["hex"].as_str().unwrap().as_bytes();
-            seeds.push(data_encoding::HEXLOWER.decode(hex).unwrap());
+            seeds.push(hex::decode(hex).unwrap());
         }
     }
     assert!(seeds.len() > 40);

@@ -30,7 +30,7 @@ struct Vector {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(bytes)
+    hex::encode(bytes)
 }
 
 /// A message, as its own bytes say and as the pinned ones do.

@@ -12,6 +12,9 @@ use crate::transport::OutBuffer;
 /// Why a client's stream cannot go on: the peer misbehaved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FramingError {
+    /// A close frame, and nothing wrong.
+    #[error("closed by the other end")]
+    Closed,
     /// Not WebSocket, or too large.
     #[error("WebSocket: {0}")]
     Protocol(#[from] tungstenite::Error),
@@ -91,6 +94,7 @@ impl Framing {
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(None);
                 }
+                Err(Error::ConnectionClosed) => return Err(FramingError::Closed),
                 Err(error) => return Err(error.into()),
             }
         }

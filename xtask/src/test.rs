@@ -119,8 +119,12 @@ fn codemirror() -> Result<()> {
 }
 
 fn js() -> Result<()> {
+    let daemon = builds::daemon()?;
     builds::page()?;
-    visible(builds::npm(&path("js")).arg("test"), "The failing tests are named above.")
+    visible(
+        builds::npm(&path("js")).arg("test").env("WEBBFT_BIN", daemon),
+        "The failing tests are named above.",
+    )
 }
 
 fn wasm_size() -> Result<()> {

@@ -166,7 +166,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
       failed: (error) => {
         signal?.removeEventListener('abort', abort);
         if (subscription !== undefined) this.#subscriptions.delete(subscription);
-        stream.end(error);
+        stream.end(unlessClosed(error));
       },
     };
     if (signal?.aborted) {
@@ -534,7 +534,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
         const error = new WebBftError(code, message, { outcome, quorum });
         const pending = this.#take(effect.call);
         if (pending) pending.failed(error);
-        else this.#subscriptions.get(effect.call)?.stream.end(error);
+        else this.#subscriptions.get(effect.call)?.stream.end(unlessClosed(error));
         this.#subscriptions.delete(effect.call);
         break;
       }
@@ -650,8 +650,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
     const pending = [...this.#drainQueue(), ...this.#calls.values()];
     this.#calls.clear();
     for (const call of pending) call.failed(error);
-    const asked = error.code === 'CLOSED';
-    for (const { stream } of this.#subscriptions.values()) stream.end(asked ? undefined : error);
+    for (const { stream } of this.#subscriptions.values()) stream.end(unlessClosed(error));
     this.#subscriptions.clear();
     this.#setStatus(this.#coreless('closed'));
   }
@@ -725,4 +724,9 @@ export class WebBftClient<S extends Service> implements Client<S> {
 function evidenceOf({ cid, viewId, needed, matching, differing, silent }: CoreEvidence): Evidence {
   const votes = { viewId, needed, matching, differing, silent };
   return cid === undefined ? votes : { ...votes, order: BigInt(cid) };
+}
+
+/** A subscription that ends because the client was closed ends well. */
+function unlessClosed(error: WebBftError): WebBftError | undefined {
+  return error.code === 'CLOSED' ? undefined : error;
 }

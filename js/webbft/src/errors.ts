@@ -8,7 +8,6 @@ export type Code =
   | 'OFFLINE'
   | 'QUEUE_FULL'
   | 'CLOSED'
-  | 'AUTH'
   | 'VIEW'
   | 'INPUT'
   | 'DECODE'

@@ -10,7 +10,7 @@ use super::reads::Read;
 use super::timers::Timer;
 use super::votes::{Poll, Statement, Vote};
 use crate::membership::{Digest, ReplicaSet, SessionId};
-use crate::time::{Instant, UnixMicros};
+use crate::time::Instant;
 use crate::wire::{
     ClientHeader, ExecutionResult, Frame, Operation, Refusal, Request, RequestId, Topic, decode,
     encode,
@@ -113,10 +113,7 @@ impl ServiceProxy {
         let request = Request {
             service: self.group.service,
             id: RequestId { client: self.group.client, session: self.session.id, number },
-            born: match number {
-                1 => self.session.born.unwrap_or_default(),
-                _ => UnixMicros::ZERO,
-            },
+            born: self.session.born.unwrap_or_default(),
             operation: call.operation.clone(),
         };
         let bytes = request.encode();
@@ -338,7 +335,7 @@ impl ServiceProxy {
                     self.fail(id, CallError::Refused(refusal), Outcome::Unknown);
                 }
                 // "Not now": it is sent again until the caller's time is up.
-                Some(Refusal::Window | Refusal::BornInFuture) => {}
+                Some(Refusal::Window | Refusal::BornInFuture | Refusal::NotBegun) => {}
                 Some(Refusal::SessionExpired) | None => {}
             }
         }

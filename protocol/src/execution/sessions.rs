@@ -105,8 +105,9 @@ impl Sessions {
     }
 
     /// The next request of a session is ordered at agreed time `time`: number 1 makes the session.
-    /// It counts as active until `born` where that is later, so that the horizon has passed the
-    /// birth of every session that was evicted (rule A9).
+    /// It counts as active until its birth where that is later, so that the horizon has passed
+    /// the birth of every session that was evicted (rule A9). The birth in later requests counts
+    /// for nothing: nobody has judged it.
     ///
     /// # Panics
     /// Where the number is not the next one; batches are judged before they are executed.
@@ -126,7 +127,7 @@ impl Sessions {
         });
         assert_eq!(number, session.last_number + 1, "a session's requests are executed in order");
         session.last_number = number;
-        let active = time.max(born).max(session.last_time);
+        let active = if number == 1 { time.max(born) } else { time.max(session.last_time) };
         if session.last_time != active {
             self.by_activity.remove(&(session.last_time, key));
             session.last_time = active;
@@ -231,6 +232,7 @@ mod tests {
         let mut sessions = Sessions::new(10, Duration::from_secs(1));
         let (time, born) = (UnixMicros(5_000_000), UnixMicros(5_700_000));
         sessions.begin(key(1), 1, time, born);
+        sessions.begin(key(1), 2, time, UnixMicros(u64::MAX));
         assert_eq!(sessions.evict(UnixMicros(6_500_000)), []);
         assert_eq!(sessions.evict(UnixMicros(6_700_000)), [(key(1), BTreeSet::new())]);
         assert!(sessions.horizon() >= born);

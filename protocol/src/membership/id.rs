@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -75,9 +74,7 @@ macro_rules! bytes {
             /// # Errors
             /// What is wrong with the text, in words.
             pub fn from_hex(text: &str) -> Result<Self, String> {
-                let bytes = HEXLOWER
-                    .decode(text.to_ascii_lowercase().as_bytes())
-                    .map_err(|error| format!("not hexadecimal: {error}"))?;
+                let bytes = hex::decode(text).map_err(|error| format!("not hexadecimal: {error}"))?;
                 <[u8; $length]>::try_from(bytes.as_slice()).map(Self).map_err(|_| {
                     format!("{} bytes where {} are wanted", bytes.len(), $length)
                 })
@@ -86,13 +83,13 @@ macro_rules! bytes {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&HEXLOWER.encode(&self.0))
+                f.write_str(&hex::encode(self.0))
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), HEXLOWER.encode(&self.0[..4]))
+                write!(f, concat!(stringify!($name), "({})"), hex::encode(&self.0[..4]))
             }
         }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::pending::{Body, PendingNumber, PendingSession};
+use super::pending::{Body, Candidate, PendingNumber, PendingSession};
 use super::vouching::{NewSessions, Outbox};
 use crate::execution::Sessions;
 use crate::membership::{Digest, Quorums, ReplicaSet};
@@ -139,9 +139,13 @@ impl Admission {
         if last.is_some() || self.new_sessions[self.me].contains(&key) {
             return Ok(());
         }
-        // A session that nobody knows begins with number 1, born after the horizon (rule A9).
-        if number > 1 || request.born <= sessions.horizon() {
+        // Nothing of an unknown session born at or before the horizon can be ordered any more
+        // (rule A9). Born later, it may be that this replica has not executed number 1 yet.
+        if request.born <= sessions.horizon() {
             return Err(Refusal::SessionExpired);
+        }
+        if number > 1 {
+            return Err(Refusal::NotBegun);
         }
         if request.born > wall + self.config.max_drift {
             return Err(Refusal::BornInFuture);
@@ -287,7 +291,7 @@ impl Admission {
         }
         candidate.vouchers.insert(me);
         candidate.ever.insert(me);
-        let born = candidate.body.as_ref().map_or(UnixMicros::ZERO, |body| body.request.born);
+        let born = claimed_birth(id.number, candidate);
         if last.is_none() && id.number == 1 {
             self.new_sessions[me].insert(born, id.session_key());
         }
@@ -555,9 +559,8 @@ impl Admission {
             session.numbers.iter().flat_map(move |(&number, pending)| {
                 pending.candidates.iter().filter(move |known| known.vouchers.contains(me)).map(
                     move |candidate| {
-                        let born =
-                            candidate.body.as_ref().map_or(UnixMicros::ZERO, |b| b.request.born);
-                        (Vouch { id: key.request(number), digest: candidate.digest }, born)
+                        let vouch = Vouch { id: key.request(number), digest: candidate.digest };
+                        (vouch, claimed_birth(number, candidate))
                     },
                 )
             })
@@ -569,6 +572,12 @@ impl Admission {
     pub const fn outbox(&mut self) -> &mut Outbox {
         &mut self.outbox
     }
+}
+
+/// The birth time that goes with a vouch: for number 1 only.
+fn claimed_birth(number: u64, candidate: &Candidate) -> UnixMicros {
+    let body = candidate.body.as_ref().filter(|_| number == 1);
+    body.map_or(UnixMicros::ZERO, |body| body.request.born)
 }
 
 /// Removes and gives the entries with keys up to and including `number`.

@@ -211,6 +211,9 @@ pub enum Refusal {
     /// Too many queries of this client are waiting.
     #[error("too many queries are waiting")]
     Queries,
+    /// The session's number 1 has not arrived here; send the requests again, in order.
+    #[error("the session's first request has not arrived")]
+    NotBegun,
 }
 
 /// The agreed result of an ordered request.

@@ -117,7 +117,8 @@ pub struct Request {
     pub service: ServiceId,
     /// Its name.
     pub id: RequestId,
-    /// For number 1 a time that the client learned from its replicas (rule A9); else 0.
+    /// The session's birth: a time that the client learned from its replicas before number 1
+    /// (rule A9). It is judged where the session is not known.
     pub born: UnixMicros,
     /// What it asks for.
     pub operation: Operation,

@@ -94,6 +94,7 @@ pub fn view(n: usize, f: usize) -> View {
 pub struct TestClient {
     pub identity: ClientIdentity,
     pub session: SessionId,
+    born: UnixMicros,
     links: Vec<(LinkId, ClientLink, ReplicaLink)>,
     pub received: Vec<Vec<ReplicaFrame>>,
 }
@@ -293,7 +294,8 @@ impl Net {
         }
         let received = vec![Vec::new(); links.len()];
         let session = SessionId([u8::try_from(index).unwrap(); 16]);
-        self.clients.push(TestClient { identity, session, links, received });
+        let born = self.now.unix;
+        self.clients.push(TestClient { identity, session, born, links, received });
         index
     }
 
@@ -302,9 +304,9 @@ impl Net {
         RequestId { client: client.identity.id(), session: client.session, number }
     }
 
-    /// The bytes of a request; number 1 is born now.
+    /// The bytes of a request; its session was born when the client was made.
     pub fn request(&self, client: usize, number: u64, operation: Operation) -> Bytes {
-        let born = if number == 1 { self.now.unix } else { UnixMicros::ZERO };
+        let born = self.clients[client].born;
         let id = self.id(client, number);
         Request { service: self.view.service, id, born, operation }.encode()
     }

@@ -20,7 +20,7 @@ use webbft_protocol::wire::{ClientFrame, ReplicaFrame, Welcome};
 use super::Tokens;
 use crate::admission::Permit;
 use crate::transport::{ReadOutcome, Transport};
-use crate::websocket::Framing;
+use crate::websocket::{Framing, FramingError};
 
 /// A link on which nothing arrived for this long is asked whether it still exists.
 const PING_AFTER: Duration = Duration::from_secs(30);
@@ -75,7 +75,7 @@ enum Fault {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
-    Framing(#[from] crate::websocket::FramingError),
+    Framing(#[from] FramingError),
     #[error("{0}")]
     Hello(#[from] webbft_protocol::auth::LinkError),
     #[error(transparent)]
@@ -315,7 +315,11 @@ impl Clients {
         let address = client.address;
         let established = matches!(client.stage, Stage::Established(_));
         if established {
-            info!(link = id, %address, %fault, "closing a client link");
+            if matches!(fault, Fault::Framing(FramingError::Closed)) {
+                debug!(link = id, %address, "a client leaves");
+            } else {
+                info!(link = id, %address, %fault, "closing a client link");
+            }
             events.push(ClientEvent::Disconnected(LinkId(id as u64)));
         } else {
             debug!(link = id, %address, %fault, "refusing a client link");

@@ -1,5 +1,6 @@
 //! The endpoint as a whole, against replicas played by the test.
 
+mod hostile;
 mod links;
 mod ordered;
 mod outcomes;

@@ -42,7 +42,7 @@ fn a_session_is_born_between_the_times_of_correct_replicas() {
     // Later numbers carry no birth time.
     net.invoke(b"op");
     let request = net.request();
-    assert_eq!((request.id.number, request.born), (2, UnixMicros::ZERO));
+    assert_eq!((request.id.number, request.born), (2, UnixMicros(601)));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_expired_session_fails_what_may_have_been_executed_and_moves_the_rest() {
         seen,
         [
             (1, UnixMicros(81), Operation::Query(Bytes::from_static(b"q")), false),
-            (2, UnixMicros::ZERO, Operation::Execute(Bytes::from_static(b"three")), false),
+            (2, UnixMicros(81), Operation::Execute(Bytes::from_static(b"three")), false),
         ]
     );
     for (request, call) in [(&requests[0], read), (&requests[1], third)] {

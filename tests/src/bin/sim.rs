@@ -74,6 +74,7 @@ fn main() -> ExitCode {
                     let mut total = total.lock().expect("no thread panics while it holds this");
                     total.0.add(&outcome.statistics);
                     if !outcome.is_clean() {
+                        bar.suspend(|| eprintln!("seed {seed} failed: {outcome}"));
                         total.1.push(Failure { seed, outcome });
                         bar.set_message(format!("({} failed)", total.1.len()));
                     }

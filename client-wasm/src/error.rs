@@ -1,11 +1,10 @@
-//! What is thrown into JavaScript: `{code, message}`; the facade makes a `WebBftError` of it.
+//! What is thrown into JavaScript: an `Error` with a `code`; the facade makes a `WebBftError` of it.
 
-use serde::Serialize;
-use wasm_bindgen::JsValue;
+use wasm_bindgen::prelude::*;
 use webbft_protocol::client::{CallError, InvokeError, Outcome, SuspectReason};
 use webbft_protocol::membership::ViewError;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub(crate) struct Thrown {
     code: &'static str,
     message: String,
@@ -32,9 +31,23 @@ impl Thrown {
     }
 }
 
+#[wasm_bindgen]
+extern "C" {
+    /// JavaScript's own error; it is given a `code`.
+    type Error;
+
+    #[wasm_bindgen(constructor)]
+    fn new(message: &str) -> Error;
+
+    #[wasm_bindgen(method, setter)]
+    fn set_code(this: &Error, code: &str);
+}
+
 impl From<Thrown> for JsValue {
     fn from(thrown: Thrown) -> Self {
-        crate::object(&thrown).unwrap_or_else(|error| error)
+        let error = Error::new(&thrown.message);
+        error.set_code(thrown.code);
+        error.into()
     }
 }
 

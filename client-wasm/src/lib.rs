@@ -1,28 +1,26 @@
 //! The WebBFT client for JavaScript engines.
 //!
 //! [`Core`] is `webbft_protocol::client::Endpoint` behind a narrow boundary: calls and bytes go in,
-//! [effects](effect::Effect) come out. It owns no socket, timer or generator of random numbers.
+//! calls of a [`Sink`](sink::Sink) come out. It owns no socket, timer or generator of random numbers.
 //! The TypeScript facade (`js/webbft`) does, so that a page, a worker, Node and a test each supply
 //! their own, and so that none of it has to be bound from Rust.
 
-mod effect;
 mod error;
 mod input;
 mod panic;
-mod status;
+mod sink;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Serialize;
 use wasm_bindgen::prelude::*;
 use webbft_protocol::auth::ClientIdentity;
 use webbft_protocol::client::{CallId, Endpoint, EndpointConfig};
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::Topic;
 
-use effect::Effect;
 use error::Thrown;
+use sink::Sink;
 
 /// A client. All times are milliseconds: `now` of a monotonic clock, `unix` since 1970.
 #[wasm_bindgen]
@@ -38,7 +36,7 @@ impl Core {
     /// random bytes, never used before.
     ///
     /// # Errors
-    /// Throws `{code, message}` where the view, an option or a length is wrong.
+    /// Throws an `Error` with a `code` where the view, an option or a length is wrong.
     #[wasm_bindgen(constructor)]
     pub fn new(
         view: JsValue,
@@ -115,7 +113,7 @@ impl Core {
     /// Begins an ordered call and gives its id.
     ///
     /// # Errors
-    /// Throws `{code, message}` where it is not taken.
+    /// Throws an `Error` with a `code` where it is not taken.
     pub fn invoke(&mut self, payload: Vec<u8>, timeout: Option<f64>) -> Result<f64, JsValue> {
         let call = self.endpoint.invoke(self.now, payload.into(), timeout.map(duration));
         Ok(id(call.map_err(Thrown::invoke)?))
@@ -124,7 +122,7 @@ impl Core {
     /// Begins an unordered call, which falls back to an ordered one, and gives its id.
     ///
     /// # Errors
-    /// Throws `{code, message}` where it is not taken.
+    /// Throws an `Error` with a `code` where it is not taken.
     pub fn query(&mut self, payload: Vec<u8>, timeout: Option<f64>) -> Result<f64, JsValue> {
         let call = self.endpoint.query(self.now, payload.into(), timeout.map(duration));
         Ok(id(call.map_err(Thrown::invoke)?))
@@ -133,7 +131,7 @@ impl Core {
     /// Begins to subscribe; gives the id of the call, which is the subscription's as well.
     ///
     /// # Errors
-    /// Throws `{code, message}` where it is not taken.
+    /// Throws an `Error` with a `code` where it is not taken.
     pub fn subscribe(&mut self, topic: String) -> Result<f64, JsValue> {
         let topic = Topic::new(topic).map_err(|error| input::invalid(&error))?;
         Ok(id(self.endpoint.subscribe(self.now, topic).map_err(Thrown::invoke)?))
@@ -142,7 +140,7 @@ impl Core {
     /// Begins to unsubscribe; gives the id of the call. No event is delivered any more.
     ///
     /// # Errors
-    /// Throws `{code, message}` where it is not taken.
+    /// Throws an `Error` with a `code` where it is not taken.
     pub fn unsubscribe(&mut self, subscription: f64) -> Result<f64, JsValue> {
         let call = self.endpoint.unsubscribe(self.now, call_id(subscription));
         Ok(id(call.map_err(Thrown::invoke)?))
@@ -158,27 +156,22 @@ impl Core {
         self.endpoint.close(self.now);
     }
 
-    /// The next thing to be done or told, as an object with a `type`; `undefined` when there is
-    /// none. To be drained after every other call.
-    ///
-    /// # Errors
-    /// Where the engine does not let us make an object.
-    pub fn poll(&mut self) -> Result<JsValue, JsValue> {
-        let effect = match self.endpoint.poll_transmit() {
-            Some(transmit) => Some(Effect::transmit(transmit)),
-            None => {
-                self.endpoint.poll_event().map(|event| Effect::event(event, self.endpoint.view()))
-            }
-        };
-        effect.map_or(Ok(JsValue::UNDEFINED), |effect| object(&effect))
+    /// Hands over the next thing to be done or told; false when there is none. To be called until
+    /// then after every other call.
+    pub fn poll(&mut self, sink: &Sink) -> bool {
+        if let Some(transmit) = self.endpoint.poll_transmit() {
+            sink.transmit(transmit);
+        } else if let Some(event) = self.endpoint.poll_event() {
+            sink.tell(event, self.endpoint.view());
+        } else {
+            return false;
+        }
+        true
     }
 
-    /// The client's state.
-    ///
-    /// # Errors
-    /// Where the engine does not let us make an object.
-    pub fn status(&self) -> Result<JsValue, JsValue> {
-        object(&status::Status::of(&self.endpoint.status(), self.now))
+    /// Tells the client's state.
+    pub fn status(&self, sink: &Sink) {
+        sink.tell_status(&self.endpoint.status(), self.now);
     }
 }
 
@@ -187,10 +180,6 @@ impl Core {
 #[must_use]
 pub fn panic_message() -> Option<String> {
     panic::message()
-}
-
-fn object(value: &impl Serialize) -> Result<JsValue, JsValue> {
-    value.serialize(&serde_wasm_bindgen::Serializer::new()).map_err(JsValue::from)
 }
 
 fn now(now: f64, unix: f64) -> Now {

@@ -187,6 +187,7 @@ async fn closing_ends_calls_and_subscriptions() {
     let mut subscription = soon("subscribe", client.subscribe("news")).await.unwrap();
     cluster.stop(0).await;
     cluster.stop(1).await;
+    status(&client, "the subscribing is over", |status| status.pending == 0).await;
     let waiting = tokio::spawn({
         let client = client.clone();
         async move { client.invoke("never answered").await }

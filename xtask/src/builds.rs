@@ -1,13 +1,16 @@
 //! What the commands build: the daemon, the browser client in Wasm, and the editor page.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::SystemTime;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
-use crate::process::quiet;
+use crate::process::{check_interrupt, quiet};
 use crate::tools;
 use crate::ui::Phase;
 use crate::workspace::{path, shown, target};
@@ -48,6 +51,7 @@ pub(crate) fn daemon() -> Result<PathBuf> {
 /// on the way. The optimised module's path.
 pub(crate) fn wasm() -> Result<PathBuf> {
     let phase = Phase::start("browser client (Wasm)");
+    let _alone = alone(&phase)?;
     tools::node()?;
     tools::rust_target(&phase, tools::WASM)?;
     quiet(
@@ -82,7 +86,6 @@ pub(crate) fn wasm() -> Result<PathBuf> {
     let optimiser = tools::wasm_opt(&phase)?;
     phase.detail("wasm-opt");
     let unoptimised = target().join("xtask/client_bg.wasm");
-    fs::create_dir_all(target().join("xtask")).context("cannot create target/xtask")?;
     fs::rename(&module, &unoptimised).with_context(|| format!("no {}", shown(&module)))?;
     quiet(
         &phase,
@@ -105,11 +108,12 @@ pub(crate) fn wasm() -> Result<PathBuf> {
 pub(crate) fn page() -> Result<PathBuf> {
     wasm()?;
     let phase = Phase::start("editor page");
+    let _alone = alone(&phase)?;
     let js = tools::npm_ci(&phase, "js")?;
     let page = js.join("editor/dist");
     let stamp = target().join("xtask/page.stamp");
-    let built = fs::metadata(&stamp).and_then(|data| data.modified()).ok();
-    if page.join("index.html").is_file() && built.is_some_and(|at| newest(&js) < Some(at)) {
+    let inputs = inputs(&js)?;
+    if page.join("index.html").is_file() && fs::read_to_string(&stamp).is_ok_and(|s| s == inputs) {
         phase.done("up to date");
         return Ok(page);
     }
@@ -120,9 +124,27 @@ pub(crate) fn page() -> Result<PathBuf> {
     if !page.join("index.html").is_file() {
         bail!("the build made no js/editor/dist/index.html");
     }
-    fs::write(&stamp, "").with_context(|| format!("cannot write {}", shown(&stamp)))?;
+    fs::write(&stamp, inputs).with_context(|| format!("cannot write {}", shown(&stamp)))?;
     phase.done("");
     Ok(page)
+}
+
+/// Waits until no other `cargo xtask` writes the results under js/; held until it is dropped.
+fn alone(phase: &Phase) -> Result<Flock<File>> {
+    let directory = target().join("xtask");
+    fs::create_dir_all(&directory).context("cannot create target/xtask")?;
+    let mut file =
+        File::create(directory.join("lock")).context("cannot create target/xtask/lock")?;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((unlocked, Errno::EWOULDBLOCK)) => file = unlocked,
+            Err((_, error)) => return Err(error).context("cannot lock target/xtask/lock"),
+        }
+        phase.detail("another cargo xtask is building");
+        check_interrupt()?;
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// npm in `directory`, without its own chatter.
@@ -133,18 +155,23 @@ pub(crate) fn npm(directory: &Path) -> Command {
     command
 }
 
-/// When anything below `directory` last changed, leaving out installed packages and results.
-fn newest(directory: &Path) -> Option<SystemTime> {
-    let mut latest = fs::metadata(directory).and_then(|data| data.modified()).ok();
-    for entry in fs::read_dir(directory).ok()?.flatten() {
-        if ["node_modules", "dist"].iter().any(|skipped| entry.file_name() == *skipped) {
-            continue;
+/// Names, sizes and times of the files below `directory`, leaving out installed packages and
+/// results. Equal for equal inputs; an edited, added or removed file makes it differ.
+fn inputs(directory: &Path) -> Result<String> {
+    let mut list = Vec::new();
+    let mut folders = vec![directory.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("no {}", shown(&folder)))? {
+            let entry = entry?;
+            let data = entry.metadata()?;
+            if !data.is_dir() {
+                let path = entry.path();
+                list.push(format!("{} {} {:?}", path.display(), data.len(), data.modified()?));
+            } else if ["node_modules", "dist"].iter().all(|other| entry.file_name() != *other) {
+                folders.push(entry.path());
+            }
         }
-        latest = latest.max(if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            newest(&entry.path())
-        } else {
-            entry.metadata().and_then(|data| data.modified()).ok()
-        });
     }
-    latest
+    list.sort();
+    Ok(list.join("\n"))
 }

@@ -56,7 +56,7 @@ fn all() -> Vec<Step> {
             about: "the editor service's rebase against CodeMirror's",
             run: codemirror,
         },
-        Step { name: "js", about: "unit tests of the npm package and the page", run: js },
+        Step { name: "js", about: "tests of the npm package and the page", run: js },
         Step { name: "wasm-size", about: "size of the browser client", run: wasm_size },
         Step {
             name: "sim",
@@ -137,7 +137,7 @@ fn browser() -> Result<()> {
     let mut driver = demo::driver()?;
     driver
         .args(["--test", "--test-concurrency=1", "--test-reporter=spec", "editor.test.mjs"])
-        .env("WEBBFT", daemon)
+        .env("WEBBFT_BIN", daemon)
         .env("WEBBFT_PAGE", page);
     visible(&mut driver, "The failing tests are named above.")
 }

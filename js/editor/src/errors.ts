@@ -11,7 +11,6 @@ export function isClientError(error: unknown): error is WebBftError {
 /** Codes after which no call can succeed. */
 const FATAL: ReadonlySet<string> = new Set([
   'CLOSED',
-  'AUTH',
   'VIEW',
   'WASM_UNAVAILABLE',
   'WASM_LOAD',

@@ -66,7 +66,7 @@ export interface CoreOptions {
   readonly maxPending?: number | undefined;
 }
 
-/** The class that client-wasm exports, typed. See `client-wasm/src/lib.rs` for what it does. */
+/** What client-wasm exports, with effects as objects. `client-wasm/src/lib.rs` says what it does. */
 export interface Core {
   readonly clientId: string;
   start(): void;

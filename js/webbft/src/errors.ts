@@ -84,9 +84,12 @@ export class WebBftError extends Error {
   }
 }
 
-/** What {@link Core} throws, as an error; anything else it throws is a crash of the Wasm. */
+/** Codes of errors that the core throws; all else it throws is a crash of the Wasm. */
+const THROWN: ReadonlySet<unknown> = new Set<Code>(['VIEW', 'INPUT', 'QUEUE_FULL', 'CLOSED']);
+
+/** What the core threw, unless it crashed. */
 export function fromCore(thrown: unknown): WebBftError | undefined {
-  if (typeof thrown !== 'object' || thrown === null || thrown instanceof Error) return undefined;
-  if (!('code' in thrown) || !('message' in thrown)) return undefined;
+  if (typeof thrown !== 'object' || thrown === null) return undefined;
+  if (!('code' in thrown && THROWN.has(thrown.code) && 'message' in thrown)) return undefined;
   return new WebBftError(thrown.code as Code, String(thrown.message));
 }

@@ -1,6 +1,7 @@
 import init, { panicMessage, Core as WasmCore } from '../wasm/webbft_client_wasm.js';
 import type { Core, CoreModule } from './core.js';
 import { WebBftError } from './errors.js';
+import { EffectSink } from './sink.js';
 import type { WasmSource } from './types.js';
 
 let loaded: Promise<CoreModule> | undefined;
@@ -31,7 +32,7 @@ async function load(source: WasmSource | undefined): Promise<CoreModule> {
   }
   return {
     create: (view, secret, seed, options, now, unix) =>
-      new WasmCore(view, secret, seed, options, now, unix) as unknown as Core,
+      bind(new WasmCore(view, secret, seed, options, now, unix)),
     panicMessage,
   };
 }
@@ -49,4 +50,33 @@ async function resolve(source: WasmSource | undefined) {
   const response = await fetch(url);
   if (!response.ok) throw new Error(`${url} answers ${response.status}`);
   return response;
+}
+
+/** The Wasm's class with effects as objects. */
+function bind(core: WasmCore): Core {
+  const sink = new EffectSink();
+  return {
+    get clientId() {
+      return core.clientId;
+    },
+    start: () => core.start(),
+    advance: (now, unix) => core.advance(now, unix),
+    nextDeadline: () => core.nextDeadline(),
+    socketOpened: (replica) => core.socketOpened(replica),
+    socketMessage: (replica, bytes) => core.socketMessage(replica, bytes),
+    socketClosed: (replica) => core.socketClosed(replica),
+    networkChanged: () => core.networkChanged(),
+    invoke: (payload, timeout) => core.invoke(payload, timeout),
+    query: (payload, timeout) => core.query(payload, timeout),
+    subscribe: (topic) => core.subscribe(topic),
+    unsubscribe: (subscription) => core.unsubscribe(subscription),
+    cancel: (call) => core.cancel(call),
+    close: () => core.close(),
+    poll: () => (core.poll(sink) ? sink.take() : undefined),
+    status: () => {
+      core.status(sink);
+      return sink.takeStatus();
+    },
+    free: () => core.free(),
+  };
 }

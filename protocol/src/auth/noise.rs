@@ -5,7 +5,10 @@ use std::sync::Mutex;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use sha2::{Digest as _, Sha256};
-use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
+use snow::params::{
+    BaseChoice, CipherChoice, DHChoice, HandshakeChoice, HandshakeModifierList, HandshakePattern,
+    HashChoice, NoiseParams,
+};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
 use snow::types::{Cipher, Dh, Hash, Random};
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -97,7 +100,19 @@ pub(super) fn handshake(
     prologue: &[u8],
     seed: [u8; 32],
 ) -> Result<snow::HandshakeState, snow::Error> {
-    let params: NoiseParams = PATTERN.parse()?;
+    // Not `PATTERN.parse()`: parsing all of Noise is a hundredth of the browser client.
+    let choice = HandshakeChoice {
+        pattern: HandshakePattern::IK,
+        modifiers: HandshakeModifierList { list: Vec::new() },
+    };
+    let params = NoiseParams::new(
+        PATTERN.to_owned(),
+        BaseChoice::Noise,
+        choice,
+        DHChoice::Curve25519,
+        CipherChoice::ChaChaPoly,
+        HashChoice::SHA256,
+    );
     let builder = snow::Builder::with_resolver(params, Box::new(Seeded::new(seed)))
         .local_private_key(local.secret())?
         .prologue(prologue)?;

@@ -14,6 +14,7 @@ mod session;
 mod status;
 mod subscriptions;
 mod suspects;
+mod table;
 mod timers;
 mod votes;
 

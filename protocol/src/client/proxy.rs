@@ -1,6 +1,6 @@
 //! The client without its bytes: frames in, frames out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::session::Session;
 use super::status::Suspicion;
 use super::subscriptions::Subscription;
 use super::suspects::Replica;
+use super::table::Table;
 use super::timers::{Timer, Timers};
 use super::votes::{Poll, Statement};
 use crate::auth::Verified;
@@ -65,15 +66,15 @@ pub struct ServiceProxy {
     pub(super) rng: ChaCha20Rng,
     pub(super) replicas: Vec<Replica>,
     pub(super) session: Session,
-    pub(super) calls: BTreeMap<CallId, Call>,
+    pub(super) calls: Table<CallId, Call>,
     /// Unfinished calls that the application waits for.
     pub(super) pending: usize,
     /// Calls that have no number yet.
     pub(super) queue: VecDeque<CallId>,
     /// Fast reads.
-    pub(super) nonces: BTreeMap<u64, CallId>,
+    pub(super) nonces: Table<u64, CallId>,
     pub(super) recent: VecDeque<Finished>,
-    pub(super) subscriptions: BTreeMap<CallId, Subscription>,
+    pub(super) subscriptions: Table<CallId, Subscription>,
     pub(super) timers: Timers,
     /// The latest instance that a quorum confirmed to this client.
     pub(super) min_cid: Cid,
@@ -105,12 +106,12 @@ impl ServiceProxy {
             rng,
             replicas: vec![Replica::default(); view.n()],
             session,
-            calls: BTreeMap::new(),
+            calls: Table::default(),
             pending: 0,
             queue: VecDeque::new(),
-            nonces: BTreeMap::new(),
+            nonces: Table::default(),
             recent: VecDeque::new(),
-            subscriptions: BTreeMap::new(),
+            subscriptions: Table::default(),
             timers: Timers::default(),
             min_cid: Cid::ZERO,
             next_call: 1,
@@ -292,7 +293,7 @@ impl ServiceProxy {
             return;
         }
         self.closed = true;
-        let calls: Vec<CallId> = self.calls.keys().copied().collect();
+        let calls: Vec<CallId> = self.calls.keys().collect();
         for call in calls {
             self.give_up(call, CallError::Closed);
         }

@@ -1,6 +1,5 @@
 //! The session under which requests are numbered (rule A9), and its renewal when it expires.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -9,6 +8,7 @@ use rand_core::RngCore;
 use super::calls::{Purpose, Stage};
 use super::event::{CallError, CallId, Outcome};
 use super::proxy::ServiceProxy;
+use super::table::Table;
 use crate::membership::{ReplicaSet, SessionId};
 use crate::time::{Instant, UnixMicros};
 use crate::wire::limits::SESSION_WINDOW;
@@ -24,7 +24,7 @@ pub(super) struct Session {
     pub(super) next: u64,
     /// Numbers sent and not known to be ordered, calls that were given up included: until they
     /// are ordered, nothing after them is.
-    pub(super) in_flight: BTreeMap<u64, CallId>,
+    pub(super) in_flight: Table<u64, CallId>,
     /// Replicas that say that the session has expired.
     pub(super) expired: ReplicaSet,
 }
@@ -37,14 +37,14 @@ impl Session {
             id: SessionId(id),
             born: None,
             next: 1,
-            in_flight: BTreeMap::new(),
+            in_flight: Table::default(),
             expired: ReplicaSet::EMPTY,
         }
     }
 
     /// May another number be sent (rule A10)?
     fn has_room(&self) -> bool {
-        let lowest = self.in_flight.keys().next().copied().unwrap_or(self.next);
+        let lowest = self.in_flight.first().unwrap_or(self.next);
         self.next < lowest.saturating_add(SESSION_WINDOW)
     }
 }
@@ -73,13 +73,15 @@ impl ServiceProxy {
     /// the correct ones among them. After it, because a session must be younger than whatever was
     /// evicted at that time.
     fn birth(&self) -> Option<UnixMicros> {
-        let mut times: Vec<UnixMicros> =
+        let times: Vec<UnixMicros> =
             self.replicas.iter().filter(|r| r.open).filter_map(|r| r.time).collect();
         if times.len() < self.group.quorums.quorum() {
             return None;
         }
-        times.sort_unstable();
-        times.get(self.group.quorums.f()).map(|&time| time + Duration::from_micros(1))
+        let f = self.group.quorums.f();
+        let not_above = |time: &UnixMicros| times.iter().filter(|&other| other <= time).count();
+        let time = times.iter().filter(|time| not_above(time) > f).min()?;
+        Some(*time + Duration::from_micros(1))
     }
 
     /// A replica says that the current session has expired. At f + 1 it has: what was in flight

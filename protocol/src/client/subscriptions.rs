@@ -1,10 +1,11 @@
 //! Subscriptions: events delivered by number, each on the word of f + 1 replicas (DESIGN 6).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::calls::Purpose;
 use super::event::{CallError, CallId, ClientEvent, Evidence, Outcome, SuspectReason};
 use super::proxy::{GivenBody, ServiceProxy};
+use super::table::Table;
 use super::timers::Timer;
 use super::votes::{Poll, Statement, Vote};
 use crate::membership::ReplicaSet;
@@ -26,7 +27,7 @@ pub(super) struct Subscription {
     /// Is it in force in the current session? If not, a request to subscribe is under way.
     active: bool,
     /// Votes on events from `next` on.
-    polls: BTreeMap<u64, Poll>,
+    polls: Table<u64, Poll>,
     /// The highest event each replica claims to exist.
     heads: Vec<u64>,
     /// The oldest event each replica still has, where it refused older ones.
@@ -52,7 +53,7 @@ impl Subscription {
             topic,
             next: None,
             active: false,
-            polls: BTreeMap::new(),
+            polls: Table::default(),
             heads: vec![0; n],
             gaps: vec![0; n],
             fetched: ReplicaSet::EMPTY,
@@ -64,7 +65,7 @@ impl Subscription {
     /// Goes on to event `next`.
     fn advance(&mut self, next: u64) {
         self.next = Some(next);
-        self.polls = self.polls.split_off(&next);
+        self.polls.remove_below(&next);
         self.fetched = ReplicaSet::EMPTY;
         self.attempts = 0;
     }
@@ -77,9 +78,8 @@ impl Subscription {
     /// Where to go on if `count` replicas no longer have event `next`: the highest number below
     /// which `count` of them have nothing, so that at least one correct replica says so.
     fn gap(&self, next: u64, count: usize) -> Option<u64> {
-        let mut gaps: Vec<u64> = self.gaps.iter().copied().filter(|&first| first > next).collect();
-        gaps.sort_unstable_by(|a, b| b.cmp(a));
-        gaps.get(count - 1).copied()
+        let without = |number: u64| self.gaps.iter().filter(|&&first| first >= number).count();
+        self.gaps.iter().copied().filter(|&first| first > next && without(first) >= count).max()
     }
 
     /// Makes room for a vote of `replica` on event `number`, far ones giving way to near ones.
@@ -90,7 +90,7 @@ impl Subscription {
         {
             return true;
         }
-        let Some((&last, poll)) = self.polls.iter_mut().rfind(|(_, poll)| voted(poll)) else {
+        let Some((last, poll)) = self.polls.iter_mut().rfind(|(_, poll)| voted(poll)) else {
             return false;
         };
         if last <= number {
@@ -106,10 +106,7 @@ impl Subscription {
 
 impl ServiceProxy {
     fn subscription_to(&mut self, topic: &Topic) -> Option<(CallId, &mut Subscription)> {
-        self.subscriptions
-            .iter_mut()
-            .find(|(_, subscription)| subscription.topic == *topic)
-            .map(|(&id, subscription)| (id, subscription))
+        self.subscriptions.iter_mut().find(|(_, subscription)| subscription.topic == *topic)
     }
 
     pub(super) fn subscribed(&self, topic: &Topic) -> bool {
@@ -148,7 +145,7 @@ impl ServiceProxy {
 
     /// A subscription could not be taken along into a new session.
     pub(super) fn subscription_lost(&mut self, id: CallId, error: CallError, evidence: Evidence) {
-        if self.subscriptions.contains_key(&id) {
+        if self.subscriptions.get(&id).is_some() {
             self.end_subscription(id);
             let outcome = Outcome::Executed;
             self.events.push_back(ClientEvent::Failed { call: id, error, outcome, evidence });
@@ -158,7 +155,7 @@ impl ServiceProxy {
     /// Asks for all subscriptions again, in a new session.
     pub(super) fn resubscribe(&mut self) {
         let mut again = Vec::new();
-        for (&id, subscription) in &mut self.subscriptions {
+        for (id, subscription) in self.subscriptions.iter_mut() {
             subscription.active = false;
             self.timers.cancel(Timer::EventMissing(id));
             if subscription.next.is_some() {
@@ -175,7 +172,7 @@ impl ServiceProxy {
 
     /// On a new link: all subscriptions.
     pub(super) fn resume_all(&mut self, replica: usize) {
-        let all: Vec<CallId> = self.subscriptions.keys().copied().collect();
+        let all: Vec<CallId> = self.subscriptions.keys().collect();
         for id in all {
             self.resume(replica, id);
         }
@@ -222,7 +219,7 @@ impl ServiceProxy {
             let sound = body.as_ref().is_none_or(|(_, digest)| *digest == statement.digest);
             // A wrong body is never held, and must be seen to be wrong.
             let keep = !sound || number == next || held + len <= BYTES_AHEAD;
-            let poll = subscription.polls.entry(number).or_insert_with(|| Poll::new(n));
+            let poll = subscription.polls.get_or_insert_with(number, || Poll::new(n));
             accuse = !poll.hear(replica, statement, body.filter(|_| keep)) && poll.accuse(replica);
         }
         self.answered(replica);

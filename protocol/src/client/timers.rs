@@ -1,8 +1,7 @@
 //! The proxy's timers, all in one table.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::event::CallId;
+use super::table::Table;
 use crate::time::Instant;
 
 /// Why a timer fires.
@@ -23,8 +22,8 @@ pub(super) enum Timer {
 /// At most one time per timer.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    by_timer: BTreeMap<Timer, Instant>,
-    by_time: BTreeSet<(Instant, Timer)>,
+    by_timer: Table<Timer, Instant>,
+    by_time: Table<(Instant, Timer), ()>,
 }
 
 impl Timers {
@@ -32,7 +31,7 @@ impl Timers {
     pub(super) fn set(&mut self, timer: Timer, at: Instant) {
         self.cancel(timer);
         self.by_timer.insert(timer, at);
-        self.by_time.insert((at, timer));
+        self.by_time.insert((at, timer), ());
     }
 
     /// Sets a timer unless it is set already.
@@ -43,7 +42,7 @@ impl Timers {
     }
 
     pub(super) fn is_set(&self, timer: Timer) -> bool {
-        self.by_timer.contains_key(&timer)
+        self.by_timer.get(&timer).is_some()
     }
 
     pub(super) fn cancel(&mut self, timer: Timer) {
@@ -66,12 +65,12 @@ impl Timers {
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
-        self.by_time.first().map(|&(at, _)| at)
+        self.by_time.first().map(|(at, _)| at)
     }
 
     /// Takes out a timer that is due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
-        let &(at, timer) = self.by_time.first()?;
+        let (at, timer) = self.by_time.first()?;
         if at > now {
             return None;
         }

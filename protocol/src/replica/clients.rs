@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::output::ToClient;
+use super::output::{LinkId, ToClient};
 use super::queries::{Query, WaitingQueries};
 use crate::execution::{CachedReply, Event, Executed, Executor, QueryFault, Service};
 use crate::membership::{Cid, ClientId, Digest, SessionId, View};
@@ -18,10 +18,6 @@ use crate::wire::{
     ClientFrame, ClientHeader, DecodeError, ExecutionResult, Frame, Operation, Refusal,
     ReplicaHeader, Request, RequestId, SessionKey, Topic, encode,
 };
-
-/// A client link, named by the driver; a name is never used again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LinkId(pub u64);
 
 /// A frame that no correct client sends: the peer misbehaved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -26,8 +26,8 @@ use crate::wire::{ClientFrame, PeerMessage, Welcome};
 use clients::Clients;
 use timers::{Timer, Timers};
 
-pub use clients::{ClientFault, LinkId};
-pub use output::{Notice, PeerFault, ReplicaStatus, ToClient, ToPeers};
+pub use clients::ClientFault;
+pub use output::{LinkId, Notice, PeerFault, ReplicaStatus, ToClient, ToPeers};
 pub use parameters::Parameters;
 
 /// What a replica is started with.

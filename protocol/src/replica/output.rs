@@ -1,10 +1,13 @@
 //! What a replica wants done, and what it reports.
 
-use super::clients::LinkId;
 use crate::membership::{Cid, Digest, Regency, ReplicaId, ReplicaSet};
 use crate::ordering::{ProposalFault, VouchFault};
 use crate::time::UnixMicros;
 use crate::wire::{BatchEntry, PeerMessage, ReplicaFrame, RequestId};
+
+/// A client link, named by the driver; a name is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
 
 /// A message to one or more members. Encode it once.
 #[derive(Debug, Clone, PartialEq, Eq)]

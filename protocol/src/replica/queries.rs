@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::clients::LinkId;
+use super::output::LinkId;
 use crate::membership::Cid;
 
 /// Queries of one link that may wait.

@@ -54,7 +54,7 @@ async function freeBasePort(n) {
  * `webbft cluster` takes it.
  */
 export async function startCluster({ byzantine } = {}) {
-  const binary = named('WEBBFT', 'the daemon');
+  const binary = named('WEBBFT_BIN', 'the daemon');
   const page = named('WEBBFT_PAGE', "the page's built files");
   const directory = await mkdtemp(join(tmpdir(), 'webbft-browser-'));
   const description = join(directory, 'cluster', 'cluster.json');

@@ -91,8 +91,6 @@ export function failure(error: unknown): string {
       return 'The WebAssembly part of this page could not be loaded. Reload the page.';
     case 'VIEW':
       return `The page was given a list of replicas that is not valid: ${error.message}. Tell whoever runs the service.`;
-    case 'AUTH':
-      return `The replicas do not accept this page: ${error.message}`;
     case 'WASM_CRASH':
       return `The WebAssembly part of this page crashed. ${reload}`;
     default:

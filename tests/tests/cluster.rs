@@ -2,6 +2,7 @@
 //! interface, and native clients. Each test has daemons, ports and a directory of its own.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that fails is to panic")]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;

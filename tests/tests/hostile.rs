@@ -1,6 +1,8 @@
 //! Bad input at the level of the protocol: every kind of hostile frame and client is refused for
 //! the right reason, and none stops, slows beyond its share, or misleads anybody else.
 
+#![allow(clippy::unwrap_used, reason = "a test that fails is to panic")]
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -161,7 +163,7 @@ impl Pair {
         Request {
             service: self.view.service,
             id: RequestId { client: self.identity.id(), session: SessionId([3; 16]), number },
-            born: if number == 1 { self.replica.welcome(self.now).time } else { UnixMicros::ZERO },
+            born: self.replica.welcome(self.now).time,
             operation: Operation::Execute(payload),
         }
     }
@@ -335,7 +337,12 @@ fn numbers_and_bodies_that_do_not_fit_are_refused() {
     let mut pair = Pair::new();
     let skipped = pair.request(2, 1).encode();
     let (verdict, answers) = pair.send_request(skipped);
-    assert_eq!((verdict, refusal(&answers)), (Ok(()), Some(&Refusal::SessionExpired)));
+    assert_eq!((verdict, refusal(&answers)), (Ok(()), Some(&Refusal::NotBegun)));
+
+    let mut old = pair.request(SESSION_WINDOW + 1, 1);
+    old.born = UnixMicros::ZERO;
+    let (_, answers) = pair.send_request(old.encode());
+    assert_eq!(refusal(&answers), Some(&Refusal::SessionExpired));
 
     let first = pair.request(1, 1).encode();
     assert_eq!(pair.send_request(first.clone()), (Ok(()), Vec::new()));

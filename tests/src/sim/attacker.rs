@@ -177,7 +177,7 @@ impl World {
         let request = Request {
             service: self.view.service,
             id: RequestId { client, session: node.session, number },
-            born: if number == 1 { born } else { UnixMicros::ZERO },
+            born,
             operation: Operation::Execute(payload.clone()),
         };
         self.observe(&Fact::Sent { client, payload });

@@ -7,6 +7,7 @@ use webbft_protocol::membership::{Cid, Digest, Epoch};
 use webbft_protocol::ordering::BatchError;
 use webbft_protocol::replica::{Notice, Parameters, PeerFault};
 use webbft_protocol::time::UnixMicros;
+use webbft_protocol::wire::limits::SESSION_WINDOW;
 use webbft_protocol::wire::{
     Batch, BatchEntry, Frame, PeerMessage, Refusal, ReplicaFrame, ReplicaHeader, Request, Vouch,
     VouchGroup,
@@ -141,11 +142,15 @@ fn an_expired_session_is_told_and_not_executed_again() {
     net.submit(client, &first, &[0, 1, 2, 3]);
     let second = net.request(client, 2, Net::execute("second"));
     net.submit(client, &second, &[0, 1, 2, 3]);
+    // An old session's numbers lie beyond a new one's window, and it must be told all the same.
+    let late = SESSION_WINDOW + 1;
+    let far = net.request(client, late, Net::execute("far"));
+    net.submit(client, &far, &[0, 1, 2, 3]);
     net.wait_ms(5000);
     assert_eq!(net.logs(), vec![vec!["first", "tick"]; 4]);
     for replica in 0..4 {
         let received = &net.clients[0].received[replica];
-        for (number, body) in [(1, &first), (2, &second)] {
+        for (number, body) in [(1, &first), (2, &second), (late, &far)] {
             let expected = refused(number, Request::digest(body), Refusal::SessionExpired, &net);
             assert!(received.contains(&expected), "number {number}");
         }

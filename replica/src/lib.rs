@@ -41,3 +41,8 @@ mod websocket;
 
 pub use byzantine::Misbehaviour;
 pub use services::Services;
+
+/// The service in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

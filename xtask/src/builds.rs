@@ -46,6 +46,18 @@ pub(crate) fn daemon() -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// Keeps the builder's directories out of the module's panic messages.
+fn remapped_paths() -> String {
+    let cargo_home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
+    let mut flags = format!("--remap-path-prefix={}=webbft", path("").display());
+    if let Some(home) = cargo_home {
+        flags.push_str(&format!(" --remap-path-prefix={}=cargo", home.display()));
+    }
+    flags
+}
+
 /// Builds the browser client: cargo, wasm-bindgen, wasm-opt. These are the steps of `wasm-pack
 /// build`, called directly so that each tool's version is ours to choose and nothing is downloaded
 /// on the way. The optimised module's path.
@@ -58,7 +70,8 @@ pub(crate) fn wasm() -> Result<PathBuf> {
         &phase,
         tools::cargo()
             .args(["build", "--package", "webbft-client-wasm", "--profile", "wasm"])
-            .args(["--target", tools::WASM]),
+            .args(["--target", tools::WASM])
+            .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", remapped_paths()),
         MEND_RUST,
     )?;
     let compiled = target().join(tools::WASM).join("wasm/webbft_client_wasm.wasm");

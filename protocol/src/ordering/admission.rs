@@ -133,19 +133,21 @@ impl Admission {
     ) -> Result<(), Refusal> {
         let number = request.id.number;
         let key = request.id.session_key();
+        let known = last.is_some() || self.new_sessions[self.me].contains(&key);
+        // Nothing of an unknown session born at or before the horizon can be ordered any more
+        // (rule A9), however far its numbers have come. Born later, it may be that this replica
+        // has not executed number 1 yet.
+        if !known && request.born <= sessions.horizon() {
+            return Err(Refusal::SessionExpired);
+        }
+        if !known && number > 1 {
+            return Err(Refusal::NotBegun);
+        }
         if number > last.unwrap_or(0) + SESSION_WINDOW {
             return Err(Refusal::Window);
         }
-        if last.is_some() || self.new_sessions[self.me].contains(&key) {
+        if known {
             return Ok(());
-        }
-        // Nothing of an unknown session born at or before the horizon can be ordered any more
-        // (rule A9). Born later, it may be that this replica has not executed number 1 yet.
-        if request.born <= sessions.horizon() {
-            return Err(Refusal::SessionExpired);
-        }
-        if number > 1 {
-            return Err(Refusal::NotBegun);
         }
         if request.born > wall + self.config.max_drift {
             return Err(Refusal::BornInFuture);

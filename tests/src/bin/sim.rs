@@ -36,7 +36,7 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
     if range.is_empty() { Err(wanted.to_owned()) } else { Ok(range) }
 }
 
-#[allow(clippy::print_stdout)] // the output of a command
+#[allow(clippy::print_stdout, clippy::print_stderr)] // the output of a command
 fn main() -> ExitCode {
     let Arguments { seeds, jobs, trace } = Arguments::parse();
     let jobs = jobs
@@ -74,10 +74,15 @@ fn main() -> ExitCode {
                     let mut total = total.lock().expect("no thread panics while it holds this");
                     total.0.add(&outcome.statistics);
                     if !outcome.is_clean() {
+                        bar.suspend(|| eprintln!("seed {seed} failed: {outcome}"));
                         total.1.push(Failure { seed, outcome });
                         bar.set_message(format!("({} failed)", total.1.len()));
                     }
                     bar.inc(1);
+                    let (done, all) = (bar.position(), seeds.end - seeds.start);
+                    if bar.is_hidden() && !trace && done * 10 / all > (done - 1) * 10 / all {
+                        eprintln!("{done} of {all} seeds, {} failed", total.1.len());
+                    }
                 }
             });
         }

@@ -40,6 +40,9 @@ pub struct AttackerNode {
     time: UnixMicros,
     session: SessionId,
     session_index: u32,
+    /// The birth of the session: the same in every copy of its number 1, else a copy would be a
+    /// session of its own once the first has been evicted (rule A9).
+    born: UnixMicros,
     number: u64,
 }
 
@@ -55,6 +58,7 @@ impl AttackerNode {
             time: UnixMicros(1),
             session: SessionId(session),
             session_index: 0,
+            born: UnixMicros(1),
             number: 0,
         }
     }
@@ -173,7 +177,7 @@ impl World {
         let request = Request {
             service: self.view.service,
             id: RequestId { client, session: node.session, number },
-            born: if number == 1 { born } else { UnixMicros::ZERO },
+            born,
             operation: Operation::Execute(payload.clone()),
         };
         self.observe(&Fact::Sent { client, payload });
@@ -232,15 +236,19 @@ impl World {
         if self.attackers[me].number >= SESSION_LENGTH {
             self.new_attack_session(me);
         }
-        self.attackers[me].number += 1;
-        self.attackers[me].number
+        let node = &mut self.attackers[me];
+        if node.number == 0 {
+            node.born = node.time;
+        }
+        node.number += 1;
+        node.number
     }
 
     /// The next request, valid at `subset`; what the others get is said by `rest` and `two`.
     fn attack_subset(&mut self, me: usize, subset: ReplicaSet, rest: Option<Mac>, two: bool) {
         self.stats.count("request for a subset of the replicas");
         let number = self.next_attack_number(me);
-        let born = self.attackers[me].time;
+        let born = self.attackers[me].born;
         let body = self.attack_request(me, number, 0, born);
         let other = if two { self.attack_request(me, number, 1, born) } else { body.clone() };
         for replica in 0..self.plan.n {
@@ -271,7 +279,7 @@ impl World {
             next + SESSION_WINDOW,
             u64::MAX,
         ]);
-        let born = self.attackers[me].time;
+        let born = self.attackers[me].born;
         for number in [skipped, next] {
             let body = self.attack_request(me, number, 0, born);
             self.attack_everyone(me, all, &body);
@@ -282,7 +290,7 @@ impl World {
         self.stats.count("flood");
         for _ in 0..20 {
             let number = self.next_attack_number(me);
-            let born = self.attackers[me].time;
+            let born = self.attackers[me].born;
             let body = self.attack_request(me, number, 0, born);
             self.attack_everyone(me, all, &body);
         }
@@ -330,7 +338,7 @@ impl World {
                 let most = self.next_attack_number(me);
                 let number = self.draw.between(1..=most);
                 let all: ReplicaSet = (0..self.plan.n).collect();
-                let born = self.attackers[me].time;
+                let born = self.attackers[me].born;
                 let body = self.attack_request(me, number, 0, born);
                 self.attack_everyone(me, all, &body);
             }
@@ -371,7 +379,7 @@ impl World {
                 let request = Request {
                     service,
                     id: RequestId { client: node.identity.id(), session: node.session, number },
-                    born: node.time,
+                    born: node.born,
                     operation: Operation::Execute(noise),
                 };
                 let header = ClientHeader::Request { full: true };
@@ -396,7 +404,7 @@ impl World {
         let to =
             if self.draw.chance(1, 2) { all } else { draw_subset(&mut self.draw, self.plan.n) };
         self.attack_everyone(me, to, &body);
-        self.attackers[me].number = 1;
+        (self.attackers[me].number, self.attackers[me].born) = (1, born);
     }
 }
 

@@ -26,12 +26,29 @@ const PATIENT: Duration = Duration::from_secs(24 * 3600);
 /// Frames of correct clients that the network's eavesdropper keeps.
 const WIRETAP: usize = 64;
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Call {
     Invoke { payload: Bytes },
     Read { read: u64, query: Query },
     Subscribe { key: u8 },
     Unsubscribe { subscription: CallId },
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            // Items appended are long and random.
+            Self::Invoke { payload } => match Op::decode(payload) {
+                Some(Op { tag, action: Action::Append { key, item } }) => {
+                    write!(f, "append {} bytes to list {key} ({tag:?})", item.len())
+                }
+                op => write!(f, "invoke {op:?}"),
+            },
+            Self::Read { read, query } => write!(f, "read {read} of {query:?}"),
+            Self::Subscribe { key } => write!(f, "subscribe to list {key}"),
+            Self::Unsubscribe { subscription } => write!(f, "end {subscription:?}"),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -146,7 +163,7 @@ impl World {
         }
     }
 
-    pub(super) fn to_client(&mut self, id: u64, carried: Carried) {
+    pub(super) fn arrive_at_client(&mut self, id: u64, carried: Carried) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.broken || conn.client_end != End::Open {
             return;

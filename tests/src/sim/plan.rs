@@ -226,7 +226,7 @@ impl Plan {
         let faults = draw_faults(&mut draw, n, phase_one);
         let calm = faults.partitions.is_empty() && faults.peer_breaks == 0;
         let latency = Latency {
-            base: *draw.pick(&[50, 200, 1 * MS, 20 * MS, 60 * MS]),
+            base: *draw.pick(&[50, 200, MS, 20 * MS, 60 * MS]),
             jitter: *draw.pick(&[20, 200, 2 * MS, 10 * MS]),
             spike_one_in: if calm { 0 } else { *draw.pick(&[0, 200, 2000]) },
         };

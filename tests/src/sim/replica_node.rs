@@ -160,7 +160,7 @@ impl World {
         self.replicas[replica].conns.insert(id);
     }
 
-    pub(super) fn to_replica(&mut self, id: u64, carried: Carried) {
+    pub(super) fn arrive_at_replica(&mut self, id: u64, carried: Carried) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         if conn.broken || conn.replica_end != End::Open {
             return;
@@ -404,7 +404,7 @@ impl World {
             }
             while let Some(out) = self.replicas[me].replica.poll_client() {
                 quiet = false;
-                self.to_link(me, out.link, out.frame);
+                self.answer(me, out.link, out.frame);
             }
             while let Some(notice) = self.replicas[me].replica.poll_notice() {
                 quiet = false;
@@ -418,7 +418,7 @@ impl World {
         self.set_deadline(me);
     }
 
-    fn to_link(&mut self, me: usize, link: LinkId, frame: ReplicaFrame) {
+    fn answer(&mut self, me: usize, link: LinkId, frame: ReplicaFrame) {
         if self.plan.sabotage == Some(Sabotage::EventsLost)
             && matches!(frame.header, ReplicaHeader::Event { .. } | ReplicaHeader::Heads { .. })
         {
@@ -472,7 +472,7 @@ impl World {
             self.observe(&Fact::Executed { replica: me, place, entry });
         }
         let last = self.replicas[me].last_cid();
-        if last.0 % STATE_EVERY == 0 && last > self.replicas[me].state_shown {
+        if last.0.is_multiple_of(STATE_EVERY) && last > self.replicas[me].state_shown {
             self.observe_state(me);
         }
     }

@@ -96,7 +96,12 @@ impl Oracle {
                 found.push(Violation { invariant: invariant.name(), what });
             }
         }
-        self.violations.extend(found.iter().cloned());
+        for violation in &found {
+            // One of a kind says enough.
+            if self.violations.iter().all(|known| known.invariant != violation.invariant) {
+                self.violations.push(violation.clone());
+            }
+        }
         found
     }
 

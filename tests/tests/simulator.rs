@@ -1,0 +1,153 @@
+//! The simulator itself: the same seed is the same run, a few seeds are clean, and every
+//! invariant reports the defect that it is there for.
+
+use webbft_protocol::membership::ReplicaSet;
+use webbft_tests::sim::service::Defect;
+use webbft_tests::sim::{Client, Faults, Misdeed, Outcome, Plan, S, Sabotage, run_plan, run_seed};
+
+/// A calm run of four replicas and two clients with a defect.
+fn sabotaged(sabotage: Sabotage) -> Outcome {
+    let plan = Plan {
+        clients: vec![Client::steady(), Client { reads: 6, ..Client::steady() }],
+        sabotage: Some(sabotage),
+        bound: 20 * S,
+        ..Plan::calm(1, 4, 1)
+    };
+    run_plan(plan, false)
+}
+
+fn invariants(outcome: &Outcome) -> Vec<&'static str> {
+    outcome.violations.iter().map(|violation| violation.invariant).collect()
+}
+
+#[test]
+fn the_same_seed_twice_gives_the_same_hash() {
+    let hashes: Vec<String> =
+        [3, 3, 4].into_iter().map(|seed| run_seed(seed, false).hash).collect();
+    assert_eq!(hashes[0], hashes[1]);
+    assert_ne!(hashes[0], hashes[2]);
+}
+
+#[test]
+fn some_seeds_are_clean() {
+    for seed in 100_000..100_006 {
+        let outcome = run_seed(seed, false);
+        assert!(outcome.is_clean(), "seed {seed}: {outcome}");
+    }
+}
+
+#[test]
+fn a_calm_run_does_something() {
+    let outcome = run_plan(Plan { phase_one: 15 * S, ..Plan::calm(1, 4, 1) }, false);
+    assert!(outcome.is_clean(), "{outcome}");
+    let calls = &outcome.statistics.calls;
+    for kind in ["invoked", "read", "subscribed", "unsubscribed", "events delivered"] {
+        assert!(calls.get(kind).is_some_and(|count| *count > 3), "{kind}: {calls:?}");
+    }
+    assert!(outcome.statistics.longest_call < S, "{} µs", outcome.statistics.longest_call);
+}
+
+#[test]
+fn more_than_f_liars_are_reported() {
+    let found = invariants(&sabotaged(Sabotage::LyingMajority));
+    assert!(
+        found.contains(&"reply_validity") && found.contains(&"reads_linearizable"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_skipped_operation_is_reported() {
+    let outcome = sabotaged(Sabotage::Defect(2, Defect::Skip(5)));
+    let found = invariants(&outcome);
+    assert!(found.contains(&"agreement") && found.contains(&"no_false_suspect"), "{outcome}");
+}
+
+#[test]
+fn an_operation_executed_twice_is_reported() {
+    let outcome = sabotaged(Sabotage::Defect(0, Defect::Twice(5)));
+    assert!(invariants(&outcome).contains(&"exactly_once"), "{outcome}");
+}
+
+#[test]
+fn a_forged_operation_is_reported() {
+    let outcome = sabotaged(Sabotage::Defect(1, Defect::Forge(5)));
+    assert!(invariants(&outcome).contains(&"no_forged_operation"), "{outcome}");
+}
+
+#[test]
+fn an_unheard_leader_is_reported_as_suspected() {
+    let outcome = sabotaged(Sabotage::LeaderUnheard);
+    assert!(invariants(&outcome).contains(&"no_leader_suspicion"), "{outcome}");
+}
+
+#[test]
+fn stale_reads_are_reported() {
+    let outcome = sabotaged(Sabotage::StaleReads);
+    assert!(invariants(&outcome).contains(&"reads_linearizable"), "{outcome}");
+}
+
+#[test]
+fn lost_events_are_reported_as_stuck() {
+    let outcome = sabotaged(Sabotage::EventsLost);
+    assert!(outcome.stuck.iter().any(|what| what.contains("waits for event")), "{outcome}");
+}
+
+#[test]
+fn clients_that_are_cut_off_are_reported_as_stuck() {
+    let outcome = sabotaged(Sabotage::CutOff);
+    assert!(outcome.stuck.iter().any(|what| what.contains("have not completed")), "{outcome}");
+}
+
+#[test]
+fn a_tampered_frame_that_is_taken_is_reported() {
+    let plan = Plan {
+        faults: Faults { tampered: 20_000, ..Faults::default() },
+        sabotage: Some(Sabotage::HarmlessTampering),
+        ..Plan::calm(1, 4, 1)
+    };
+    let outcome = run_plan(plan, false);
+    assert!(invariants(&outcome).contains(&"link_integrity"), "{outcome}");
+}
+
+/// Each misdeed alone, by the last f replicas, on a calm network: nothing breaks, nothing is stuck.
+#[test]
+fn every_misdeed_is_survived() {
+    for misdeed in webbft_tests::sim::MISDEEDS {
+        for (n, f) in [(4, 1), (7, 2)] {
+            let plan = Plan {
+                byzantine: (n - f..n).map(|replica| (replica, vec![misdeed])).collect(),
+                ..Plan::calm(7, n, f)
+            };
+            let outcome = run_plan(plan, false);
+            assert!(outcome.is_clean(), "{misdeed:?} of {f} of {n}: {outcome}");
+        }
+    }
+}
+
+/// A replica that lies to clients is accused by them, and nobody else is (`no_false_suspect`).
+#[test]
+fn a_liar_is_suspected() {
+    let plan = Plan { byzantine: vec![(3, vec![Misdeed::LieToClients])], ..Plan::calm(1, 4, 1) };
+    let outcome = run_plan(plan, false);
+    assert!(outcome.is_clean(), "{outcome}");
+    assert!(outcome.statistics.calls.contains_key("suspicions"));
+}
+
+/// A partition that separates the leader from all others delays calls until it heals.
+#[test]
+fn a_partition_heals() {
+    for breaks in [false, true] {
+        let partition = webbft_tests::sim::Partition {
+            from: S,
+            until: 4 * S,
+            side: ReplicaSet::one(0),
+            breaks,
+            clients_too: false,
+        };
+        let faults = Faults { partitions: vec![partition], ..Faults::default() };
+        let outcome = run_plan(Plan { faults, ..Plan::calm(1, 4, 1) }, false);
+        assert!(outcome.is_clean(), "{outcome}");
+        assert!(outcome.statistics.longest_call > S, "nothing was delayed");
+    }
+}

@@ -67,6 +67,36 @@ fn a_panic_is_undone() {
     assert_eq!(bodies, [value("1"), encode(&ExecutionResult::Faulted).into(), value("2")]);
 }
 
+/// N2, N5: replicas 1 and 2 decide with the ACCEPT of a liar, whose signature is worth nothing, and
+/// nobody else has heard anything. Neither has a certificate, and yet replica 3 must catch up.
+#[test]
+fn a_bad_signature_among_the_accepts_keeps_nobody_behind() {
+    let mut net = Net::new(4, 1);
+    net.isolate(3);
+    let client = net.client();
+    let body = net.request(client, 1, Net::execute("once"));
+    // The leader is the liar: what it says is injected.
+    net.isolate(0);
+    net.submit(client, &body, &[1, 2]);
+    net.run();
+    let (cid, epoch) = (Cid(1), Epoch(1));
+    let entry = BatchEntry { id: net.id(client, 1), digest: Request::digest(&body) };
+    let batch = Batch { time: UnixMicros(START), entries: vec![entry] };
+    let hash = batch.hash(net.view.service, net.view.number, cid);
+    for to in [1, 2] {
+        let signature = Bytes::from_static(&[7; 64]);
+        net.inject(0, to, PeerMessage::Propose { cid, epoch, batch: batch.clone() });
+        net.inject(0, to, PeerMessage::Write { cid, epoch, hash });
+        net.inject(0, to, PeerMessage::Accept { cid, epoch, hash, signature });
+    }
+    net.run();
+    assert_eq!(net.logs(), [vec![], vec!["once"], vec!["once"], vec![]]);
+    net.connect(1, 3);
+    net.connect(2, 3);
+    net.wait_ms(2000);
+    assert_eq!(net.logs(), [vec![], vec!["once"], vec!["once"], vec!["once"]]);
+}
+
 /// N2, N3: with one replica away the others decide; N5: when it is back it catches up, with
 /// decisions certified by signatures.
 #[test]

@@ -154,7 +154,7 @@ impl ServiceProxy {
         }
     }
 
-    /// Once more to those who have not replied.
+    /// Once more to those who have not replied, or may have more to say.
     pub(super) fn retransmit(&mut self, now: Instant, id: CallId) {
         let open = self.open();
         let Some(Call { stage: Stage::Ordered(ordered), .. }) = self.calls.get_mut(&id) else {
@@ -162,8 +162,11 @@ impl ServiceProxy {
         };
         ordered.retries = (ordered.retries + 1).min(4);
         let pause = self.options.retransmit * (1 << ordered.retries);
+        // Where a replica says that the session has expired, the others may have forgotten it since
+        // they replied: they are asked, too.
+        let expired = !self.session.expired.is_empty();
         let missing: Vec<usize> =
-            open.iter().filter(|&replica| !ordered.poll.has_stated(replica)).collect();
+            open.iter().filter(|&replica| expired || !ordered.poll.has_stated(replica)).collect();
         for replica in missing {
             self.send_request(replica, id);
         }

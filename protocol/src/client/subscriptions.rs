@@ -325,8 +325,15 @@ impl ServiceProxy {
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
         let Some(next) = subscription.next else { return };
         let decided = subscription.polls.get(&next).and_then(Poll::decided);
-        // Events on their way have had their time: a gap that f + 1 replicas name is one.
-        if let (None, Some(first)) = (decided, subscription.gap(next, one_correct)) {
+        let supporters = decided
+            .and_then(|statement| Some(subscription.polls.get(&next)?.supporters(statement)))
+            .unwrap_or(ReplicaSet::EMPTY);
+        let untried = supporters
+            .iter()
+            .find(|&replica| open.contains(replica) && !subscription.fetched.contains(replica));
+        // Events on their way have had their time, and whoever claims to have the payload has
+        // been asked for it: a gap that f + 1 replicas name is one.
+        if let (None, Some(first)) = (untried, subscription.gap(next, one_correct)) {
             subscription.advance(first);
             let topic = subscription.topic.clone();
             let gap = ClientEvent::Gap { subscription: id, topic, missed_from: next, next: first };
@@ -339,27 +346,16 @@ impl ServiceProxy {
         subscription.attempts = (subscription.attempts + 1).min(6);
         let pause = self.options.body_timeout * (1 << subscription.attempts);
         self.timers.set(Timer::EventMissing(id), now + pause);
-        let Some(statement) = decided else {
-            for replica in open.iter() {
-                self.resume(replica, id);
-            }
-            return;
-        };
-        let supporters = subscription
-            .polls
-            .get(&next)
-            .map_or(ReplicaSet::EMPTY, |poll| poll.supporters(statement));
-        let candidates = || supporters.iter().filter(|&replica| open.contains(replica));
-        let asked = candidates().find(|&replica| !subscription.fetched.contains(replica));
-        let asked = asked.or_else(|| {
-            subscription.fetched = ReplicaSet::EMPTY;
-            candidates().next()
-        });
-        if let Some(replica) = asked {
+        if let Some(replica) = untried {
             subscription.fetched.insert(replica);
             let (session, topic) = (self.session.id, subscription.topic.clone());
             let header = ClientHeader::FetchEvent { session, topic, number: next };
-            self.send(replica, Frame::bare(header));
+            return self.send(replica, Frame::bare(header));
+        }
+        // Those who no longer have it say so in answer to this, the others send it.
+        subscription.fetched = ReplicaSet::EMPTY;
+        for replica in open.iter() {
+            self.resume(replica, id);
         }
     }
 }

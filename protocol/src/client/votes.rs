@@ -41,13 +41,21 @@ pub(super) struct Poll {
     /// At most one body per replica, and one per digest.
     bodies: Vec<(usize, Digest, Bytes)>,
     decided: Option<Statement>,
+    /// Those on whose word it was decided, whatever they say later.
+    deciders: ReplicaSet,
     /// Replicas already reported for their vote.
     accused: ReplicaSet,
 }
 
 impl Poll {
     pub(super) fn new(n: usize) -> Self {
-        Self { votes: vec![None; n], bodies: Vec::new(), decided: None, accused: ReplicaSet::EMPTY }
+        Self {
+            votes: vec![None; n],
+            bodies: Vec::new(),
+            decided: None,
+            deciders: ReplicaSet::EMPTY,
+            accused: ReplicaSet::EMPTY,
+        }
     }
 
     /// Takes a statement, with the body where `body` is given as (bytes, their digest). False
@@ -140,7 +148,7 @@ impl Poll {
             && let Some((Vote::Says(statement), group)) = self.leading(false)
             && group.len() >= needed
         {
-            self.decided = Some(*statement);
+            (self.decided, self.deciders) = (Some(*statement), group);
         }
         self.decided
     }
@@ -192,7 +200,10 @@ impl Poll {
         let voters = self.voters();
         let leading = || self.leading(false).or_else(|| self.leading(true));
         let (statement, matching) = match self.decided {
-            Some(statement) => (Some(statement), self.supporters(statement)),
+            Some(statement) => {
+                let later = self.supporters(statement);
+                (Some(statement), self.deciders.iter().chain(later.iter()).collect())
+            }
             None => match leading() {
                 Some((Vote::Says(statement), group)) => (Some(*statement), group),
                 Some((_, group)) => (None, group),
@@ -284,6 +295,9 @@ mod tests {
             poll.hear(replica, says(2, b"b"), None);
         }
         assert_eq!(poll.decide(3), Some(says(1, b"a")));
+        // That it was decided on three replicas' word stays true, whatever they say later.
+        let evidence = poll.evidence(3, ViewNumber(0));
+        assert_eq!((evidence.matching, evidence.differing), (set(&[0, 1, 2]), set(&[3])));
         poll.retract(3);
         assert_eq!(poll.vote(3), None);
     }

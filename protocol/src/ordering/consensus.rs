@@ -353,15 +353,18 @@ impl Consensus {
         self.out.push_back((self.others(), PeerMessage::Write { cid, epoch, hash }));
     }
 
-    /// Accepts what a quorum wrote; needs neither the proposal nor an own WRITE (rule N2).
+    /// Accepts what a quorum wrote, or what f + 1 accepted, one of whom is correct and saw that
+    /// quorum; needs neither the proposal nor an own WRITE (rule N2).
     fn try_accept(&mut self, cid: Cid) {
         let (epoch, me) = (self.epoch(), self.config.me);
-        let quorum = self.quorums.quorum();
+        let (quorum, one_correct) = (self.quorums.quorum(), self.quorums.one_correct());
         let Some(instance) = self.instances.get_mut(&cid) else { return };
         if instance.accepted.as_ref().is_some_and(|(accepted, ..)| *accepted >= epoch) {
             return;
         }
-        let Some(hash) = instance.writes.quorum_in(epoch, quorum) else { return };
+        let written = instance.writes.quorum_in(epoch, quorum);
+        let accepted = || instance.accepts.quorum_in(epoch, one_correct);
+        let Some(hash) = written.or_else(accepted) else { return };
         let signature = sign_accept(&self.config.signing_key, &self.config.view, cid, epoch, hash);
         instance.accepted = Some((epoch, hash, signature.clone()));
         instance.accepts.cast(me, epoch, hash, signature.clone());
@@ -405,7 +408,12 @@ impl Consensus {
         let mut bytes = 0;
         let end = self.last.0.min(from.0.saturating_add(MAX_SERVED - 1));
         for cid in from.0..=end {
-            let Some(decision) = self.decisions.serve(&self.config.view, Cid(cid)) else { break };
+            let Some(decision) = self.decisions.serve(&self.config.view, Cid(cid)) else {
+                // Too few of the signatures are good. With this replica's own the others get to
+                // accept, too, and theirs complete the certificate (rules N2 and N5).
+                messages.extend(self.decisions.own_accept(Cid(cid), self.config.me));
+                break;
+            };
             bytes += decision.bodies.iter().map(Bytes::len).sum::<usize>();
             messages.push(PeerMessage::Decided(decision));
             if bytes > MAX_SERVED_BYTES {

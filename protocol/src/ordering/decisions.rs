@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::auth::VerifiedCertificate;
 use crate::membership::{Cid, Digest, Epoch, View};
-use crate::wire::{Batch, Certificate, Decision};
+use crate::wire::{Batch, Certificate, Decision, PeerMessage};
 
 /// Instances kept at most.
 const MAX_DECISIONS: usize = 100_000;
@@ -113,6 +113,14 @@ impl Decisions {
         {
             accepts.entry(peer).or_insert(signature);
         }
+    }
+
+    /// This replica's own ACCEPT for an instance whose certificate is not complete yet.
+    pub(super) fn own_accept(&self, cid: Cid, me: usize) -> Option<PeerMessage> {
+        let entry = self.entries.get(self.index(cid)?)?;
+        let Proof::Collected { epoch, accepts } = &entry.proof else { return None };
+        let signature = accepts.get(&me)?.clone();
+        Some(PeerMessage::Accept { cid, epoch: *epoch, hash: entry.hash, signature })
     }
 
     /// A decision with a certificate that others will accept, where it is kept and q signatures

@@ -50,15 +50,15 @@ async function freeBasePort(n) {
 }
 
 /**
- * Starts four replicas of the editor and waits until all serve. `byzantine` is `ID=KIND` as
- * `webbft cluster` takes it.
+ * Starts four replicas and waits until all serve: by default of the editor, with its page.
+ * `byzantine` is `ID=KIND` as `webbft cluster` takes it; `page` is a folder of static files.
  */
-export async function startCluster({ byzantine } = {}) {
+export async function startCluster({ byzantine, service = 'editor', page } = {}) {
   const binary = named('WEBBFT_BIN', 'the daemon');
-  const page = named('WEBBFT_PAGE', "the page's built files");
+  page ??= named('WEBBFT_PAGE', "the page's built files");
   const directory = await mkdtemp(join(tmpdir(), 'webbft-browser-'));
   const description = join(directory, 'cluster', 'cluster.json');
-  const args = ['cluster', '--service', 'editor', '--dir', join(directory, 'cluster')];
+  const args = ['cluster', '--service', service, '--dir', join(directory, 'cluster')];
   args.push('--n', '4', '--f', '1', '--static', page);
   args.push('--base-port', String(await freeBasePort(4)));
   if (byzantine) args.push('--byzantine', byzantine);

@@ -184,6 +184,28 @@ fn a_replica_that_was_only_behind_takes_its_word_back() {
     assert_eq!(net.endpoint.status().pending, 2);
 }
 
+/// Two replicas replied before the session was evicted, the third lost its link then: neither a
+/// result nor an expiry has enough voices until the first two are asked again.
+#[test]
+fn replicas_that_replied_are_asked_again_when_the_session_may_have_expired() {
+    let mut net = Net::connected();
+    let call = net.invoke(b"op");
+    let request = net.request();
+    net.reply(1, &request, 5, &value(b"r"), true);
+    net.reply(2, &request, 5, &value(b"r"), true);
+    net.millis(1100);
+    assert_eq!(net.requests(1), [], "it has replied");
+    refuse(&mut net, 0, &request, Refusal::SessionExpired);
+    net.millis(10_000 - 1200);
+    assert!(!net.requests(1).is_empty() && !net.requests(2).is_empty());
+    refuse(&mut net, 1, &request, Refusal::SessionExpired);
+    let who: [&[usize]; 3] = [&[2], &[0, 1], &[3]];
+    assert_eq!(
+        net.events().last(),
+        Some(&failed(call, CallError::SessionExpired, Outcome::Unknown, who))
+    );
+}
+
 #[test]
 fn somebody_else_in_the_session_makes_the_client_leave_it() {
     let mut net = Net::connected();

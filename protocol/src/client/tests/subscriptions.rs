@@ -199,6 +199,28 @@ fn a_gap_at_some_replicas_is_none_if_others_have_the_events() {
     assert_eq!(net.events(), [event(id, 1, b"one", [&[1, 2], &[], &[0, 3]])]);
 }
 
+/// Two replicas announced an event of which the payload got lost, and by now nobody keeps it.
+#[test]
+fn a_payload_that_is_gone_is_a_gap() {
+    let mut net = Net::connected();
+    let (id, session) = subscribed(&mut net, 1);
+    publish(&mut net, 0, session, 1, b"lost", false);
+    publish(&mut net, 1, session, 1, b"lost", false);
+    net.millis(1000);
+    let fetch = ClientHeader::FetchEvent { session, topic: topic(), number: 1 };
+    let resume = ClientHeader::Resume { session, topic: topic(), next: 1 };
+    for replica in 0..2 {
+        assert_eq!(net.headers(replica)[..2], [fetch.clone(), resume.clone()]);
+    }
+    assert_eq!(net.headers(2)[0], resume);
+    gap(&mut net, 0, session, 7);
+    assert_eq!(net.events(), []);
+    gap(&mut net, 2, session, 7);
+    net.millis(30_000);
+    let gap = ClientEvent::Gap { subscription: id, topic: topic(), missed_from: 1, next: 7 };
+    assert_eq!(net.events(), [gap]);
+}
+
 #[test]
 fn a_new_link_resumes_after_the_last_event() {
     let mut net = Net::connected();

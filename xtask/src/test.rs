@@ -67,7 +67,11 @@ fn all() -> Vec<Step> {
             about: "the simulator, about a minute of new seeds",
             run: sim::fresh_seeds,
         },
-        Step { name: "browser", about: "the page in Chromium against real replicas", run: browser },
+        Step {
+            name: "browser",
+            about: "the page and the package in Chromium against real replicas",
+            run: browser,
+        },
     ]);
     steps
 }
@@ -140,7 +144,8 @@ fn browser() -> Result<()> {
     let page = builds::page()?;
     let mut driver = demo::driver()?;
     driver
-        .args(["--test", "--test-concurrency=1", "--test-reporter=spec", "editor.test.mjs"])
+        .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+        .args(["editor.test.mjs", "package.test.mjs"])
         .env("WEBBFT_BIN", daemon)
         .env("WEBBFT_PAGE", page);
     visible(&mut driver, "The failing tests are named above.")

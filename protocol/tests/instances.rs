@@ -115,6 +115,30 @@ fn a_replica_that_was_away_catches_up() {
     assert_eq!(net.replicas[3].status().last_cid, net.replicas[0].status().last_cid);
 }
 
+/// N5: messages about instances too far ahead are not kept. Once the replica has caught up it asks
+/// for what was said about the open one, where its vote is needed.
+#[test]
+fn a_replica_that_was_far_behind_takes_part_in_the_open_instance() {
+    let mut net = Net::new(4, 1);
+    let client = net.client();
+    net.isolate(3);
+    for number in 1..=20 {
+        net.invoke(client, number, "x");
+        net.run();
+    }
+    net.isolate(2);
+    net.invoke(client, 21, "last");
+    net.run();
+    assert_eq!(net.replicas[0].status().last_cid, Cid(20));
+    // It vouches for number 21 at once, so that the leader proposes before it has caught up.
+    net.connect(3, 0);
+    net.connect(3, 1);
+    net.wait_ms(2000);
+    for replica in [0, 1, 3] {
+        assert_eq!(net.logs()[replica].last(), Some(&"last"), "replica {replica}");
+    }
+}
+
 /// N5: a replica that the leader leaves out is answered although the system is quiet.
 #[test]
 fn a_replica_that_is_left_out_fetches_the_decision() {

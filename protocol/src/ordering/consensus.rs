@@ -95,6 +95,9 @@ pub struct Consensus {
     decisions: Decisions,
     /// The last instance that each member is known to have decided, by its own word.
     peers_last: Vec<Cid>,
+    /// The highest instance about which a message of each member was dropped, because this
+    /// replica was too far behind: it has to be said again.
+    dropped: Vec<Cid>,
     out: VecDeque<(ReplicaSet, PeerMessage)>,
     faults: VecDeque<(usize, ProposalFault)>,
 }
@@ -113,6 +116,7 @@ impl Consensus {
             instances: BTreeMap::new(),
             decisions: Decisions::default(),
             peers_last: vec![Cid::ZERO; quorums.n()],
+            dropped: vec![Cid::ZERO; quorums.n()],
             out: VecDeque::new(),
             faults: VecDeque::new(),
             config,
@@ -166,10 +170,13 @@ impl Consensus {
         self.config.view.everyone().without(self.config.me)
     }
 
-    /// The instance that a message is about, where it is kept.
-    fn instance_mut(&mut self, cid: Cid) -> Option<&mut Instance> {
-        let kept = cid > self.last && cid.0 <= self.last.0 + AHEAD;
-        kept.then(|| self.instances.entry(cid).or_default())
+    /// The instance that a message of `peer` is about, where it is kept.
+    fn instance_mut(&mut self, peer: usize, cid: Cid) -> Option<&mut Instance> {
+        if cid.0 > self.last.0 + AHEAD {
+            self.dropped[peer] = self.dropped[peer].max(cid);
+            return None;
+        }
+        (cid > self.last).then(|| self.instances.entry(cid).or_default())
     }
 
     /// A peer says that it has decided everything up to `last`.
@@ -188,7 +195,7 @@ impl Consensus {
         }
         self.handle_progress(peer, Cid(cid.0.saturating_sub(1)));
         let view = Arc::clone(&self.config.view);
-        let Some(instance) = self.instance_mut(cid) else { return };
+        let Some(instance) = self.instance_mut(peer, cid) else { return };
         let hash = batch.hash(view.service, view.number, cid);
         match &instance.proposal {
             Some(known) if known.epoch == epoch => {
@@ -212,7 +219,7 @@ impl Consensus {
             }
             return;
         }
-        let Some(instance) = self.instance_mut(cid) else { return };
+        let Some(instance) = self.instance_mut(peer, cid) else { return };
         let cast = match vote {
             Vote::Write => instance.writes.cast(peer, epoch, hash, ()),
             Vote::Accept(signature) => instance.accepts.cast(peer, epoch, hash, signature),
@@ -399,8 +406,12 @@ impl Consensus {
         Some(Decided { cid, hash, batch, requests })
     }
 
-    /// The decisions from `from` on, as many as fit into one answer.
+    /// The decisions from `from` on, as many as fit into one answer; where there is none yet,
+    /// this replica's part in the open instance.
     pub fn serve(&mut self, from: Cid) -> Vec<PeerMessage> {
+        if from == self.last.next() {
+            return self.resend();
+        }
         if from < self.decisions.first() {
             return vec![PeerMessage::DecisionsGone { first: self.decisions.first() }];
         }
@@ -428,20 +439,23 @@ impl Consensus {
     #[must_use]
     pub fn lags(&self) -> bool {
         let ahead = self.peers_last.iter().filter(|&&last| last > self.last).count();
+        let dropped = self.dropped.iter().filter(|&&cid| cid > self.last).count();
         ahead >= self.quorums.one_correct()
+            || dropped >= self.quorums.one_correct()
             || self.instances.values().any(|instance| !instance.is_untouched())
     }
 
-    /// Members that may have the next decision.
+    /// Members that may have the next decision, or something to say about the open instance that
+    /// this replica has missed.
     #[must_use]
     pub fn ahead(&self) -> ReplicaSet {
-        let mut ahead: ReplicaSet = self
-            .peers_last
-            .iter()
-            .enumerate()
-            .filter(|&(_, &last)| last > self.last)
-            .map(|(peer, _)| peer)
+        let mut ahead: ReplicaSet = (0..self.quorums.n())
+            .filter(|&peer| self.peers_last[peer] > self.last || self.dropped[peer] > self.last)
             .collect();
+        let open = self.instances.get(&self.last.next());
+        if open.is_none_or(|open| open.proposal.is_none()) {
+            ahead.insert(self.leader());
+        }
         if let Some(open) = self.instances.get(&self.last.next()) {
             for peer in open.heard_from().iter() {
                 ahead.insert(peer);

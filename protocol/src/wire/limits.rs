@@ -26,3 +26,6 @@ pub const SESSION_WINDOW: u64 = 128;
 /// Results of at most this many bytes are sent in full by every replica: a digest would save
 /// nothing.
 pub const SMALL_RESULT: usize = 64;
+/// Epochs in which one replica may have written about one instance, as told in a STOPDATA. A
+/// correct replica writes at most once an epoch, and keeps the last ones.
+pub const MAX_WRITESET: usize = 4096;

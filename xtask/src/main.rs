@@ -45,6 +45,8 @@ enum Command {
     Lint(lint::Args),
     /// Run the simulator over a range of seeds
     Sim(sim::Args),
+    /// Check whether a history of calls to a key-value store is linearizable
+    CheckHistory(sim::CheckHistoryArgs),
     /// Take the screenshots of the README from a running demo
     Screenshots(screenshots::Args),
 }
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::CheckHistory(args) => sim::check_history(&args),
         Command::Screenshots(args) => screenshots::run(&args),
     });
     match outcome {

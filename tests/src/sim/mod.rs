@@ -9,6 +9,7 @@
 pub mod attacker;
 pub mod audit;
 pub mod byzantine;
+pub mod call_history;
 pub mod client_node;
 pub mod draw;
 pub mod history;

@@ -43,8 +43,11 @@ impl Histories {
         path.map(File::create).transpose().map(|file| Self(file.map(BufWriter::new)))
     }
 
-    fn write(&mut self, calls: &[Call]) -> io::Result<()> {
-        self.0.as_mut().map_or(Ok(()), |file| linearizability::write(file, calls))
+    fn write(&mut self, seed: u64, calls: &mut [Call]) -> io::Result<()> {
+        for call in &mut *calls {
+            call.seed = Some(seed);
+        }
+        self.0.as_mut().map_or(Ok(()), |file| linearizability::write(file, &*calls))
     }
 }
 
@@ -93,7 +96,7 @@ fn main() -> ExitCode {
                     if trace {
                         println!("{:#?}", Plan::draw(seed));
                     }
-                    let outcome = if trace {
+                    let mut outcome = if trace {
                         run_plan(Plan::draw(seed), true)
                     } else {
                         run_seed(seed, false)
@@ -102,7 +105,7 @@ fn main() -> ExitCode {
                         let mut histories =
                             histories.lock().expect("no thread panics while it holds this");
                         if histories.1.is_ok() {
-                            histories.1 = histories.0.write(&outcome.calls);
+                            histories.1 = histories.0.write(seed, &mut outcome.calls);
                         }
                     }
                     let mut total = total.lock().expect("no thread panics while it holds this");

@@ -31,6 +31,15 @@ impl Value {
         Self::Text(text.into())
     }
 
+    /// What `add` and `append` make larger: the number, or the length of the list.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        match self {
+            Self::Absent | Self::Text(_) => 0,
+            Self::Number(size) | Self::List { length: size, .. } => *size,
+        }
+    }
+
     /// As in the history file.
     #[must_use]
     pub fn json(&self) -> String {
@@ -170,6 +179,27 @@ impl Operation {
             }
         };
         observed.is_none_or(|told| told.allows(before, swapped, &after)).then_some(after)
+    }
+
+    /// Can it make the key's value only larger, or leave it as it is?
+    #[must_use]
+    pub const fn grows(&self) -> bool {
+        matches!(self, Self::Get { .. } | Self::Add { .. } | Self::Append { .. })
+    }
+
+    /// The size of the value that the key must have held before, by the result.
+    #[must_use]
+    pub fn size_before(&self, observed: Option<&Observed>) -> Option<u64> {
+        let told = observed?;
+        if let Some(previous) = &told.previous {
+            return Some(previous.size());
+        }
+        let after = told.value.as_ref()?.size();
+        Some(match self {
+            Self::Add { amount, .. } => after.saturating_sub(*amount),
+            Self::Append { .. } => after.saturating_sub(1),
+            _ => after,
+        })
     }
 
     /// Can it, with this result, have changed nothing whenever it took effect?

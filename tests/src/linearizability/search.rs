@@ -1,12 +1,13 @@
 //! The search for an order: Wing and Gong's, with Lowe's memory of the positions already visited.
 //!
 //! A position says which calls have taken effect and what the key holds. From it, a call can be
-//! next if no other call that has not yet taken effect had ended before it began. Four rules keep
+//! next if no other call that has not yet taken effect had ended before it began. Five rules keep
 //! the search short without losing an order:
 //!
 //! - a position is visited once;
 //! - what only reads, and fits, goes first without an alternative: it constrains nothing;
 //! - calls of unknown outcome are tried last, and not at all where they change nothing;
+//! - where values only grow, a position is hopeless once the value is too large for a call to come;
 //! - of equal calls of unknown outcome, the one that began first goes first.
 
 use std::collections::{HashMap, HashSet};
@@ -61,6 +62,8 @@ struct Search<'a> {
     /// Calls that ended, in order of their beginning.
     ended: Vec<(&'a Call, u64)>,
     kinds: Vec<Kind<'a>>,
+    /// Can values only grow?
+    grows: bool,
 }
 
 /// Is there an order of the calls, all on one key that held nothing before, that explains all
@@ -117,7 +120,8 @@ impl<'a> Search<'a> {
             })
             .collect();
         kinds.sort_by_key(|kind| (kind.begun.first().copied(), kind.operation));
-        Self { ended, kinds }
+        let grows = calls.iter().all(|call| call.operation.grows());
+        Self { ended, kinds, grows }
     }
 
     /// Gives every position in which all ended calls have taken effect to `reached`, until that
@@ -138,7 +142,7 @@ impl<'a> Search<'a> {
                 }
                 continue;
             }
-            if visited.contains(&position) {
+            if visited.contains(&position) || self.is_hopeless(&position, &open) {
                 continue;
             }
             if visited.len() == limit {
@@ -173,6 +177,15 @@ impl<'a> Search<'a> {
             visited.insert(position);
         }
         true
+    }
+
+    fn is_hopeless(&self, position: &Position, open: &[usize]) -> bool {
+        let size = position.value.size();
+        let missed = |&index: &usize| {
+            let call = self.ended[index].0;
+            call.operation.size_before(call.result.as_ref()).is_some_and(|before| before < size)
+        };
+        self.grows && open.iter().any(missed)
     }
 
     fn position(&self, start: &Start) -> Position {

@@ -192,6 +192,21 @@ fn any_call() -> impl Strategy<Value = Call> {
     )
 }
 
+/// Calls on a counter, where the values that are too large end a search early.
+fn any_count() -> impl Strategy<Value = Call> {
+    let amount = prop_oneof![Just(None), (1..4_u64).prop_map(Some)];
+    (amount, 0..12_u64, prop::option::weighted(0.6, 0..8_u64), 0..7_u64).prop_map(
+        |(amount, invoke, long, value)| {
+            let value = if value == 0 { Value::Absent } else { Value::Number(value) };
+            let key = "n".to_owned();
+            let operation =
+                amount.map_or_else(|| get("n"), |amount| Operation::Add { key, amount });
+            let result = long.map(|_| Observed::value(value));
+            Call { result, ..call(0, operation, invoke, long.map(|long| invoke + long)) }
+        },
+    )
+}
+
 /// A history of an execution that was linearizable: each call takes effect at a time of its own
 /// between its beginning and its end. Every value written is written once.
 fn execution() -> impl Strategy<Value = Vec<Call>> {
@@ -321,7 +336,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_agrees_with_trying_every_order(calls in prop::collection::vec(any_call(), 0..7)) {
+    fn it_agrees_with_trying_every_order(
+        calls in prop_oneof![
+            prop::collection::vec(any_call(), 0..7),
+            prop::collection::vec(any_count(), 0..7),
+        ],
+    ) {
         let expected = some_order_by_brute_force(&calls);
         let verdict = check(&calls, LIMIT);
         prop_assert_eq!(verdict == Verdict::Linearizable, expected, "{:?}", verdict);

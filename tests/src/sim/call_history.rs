@@ -21,9 +21,8 @@ const LIMIT: usize = 20_000;
 const NAMED: usize = 16;
 
 /// Collects the calls of a run.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CallHistory {
-    seed: u64,
     calls: Vec<Call>,
     invoked: HashMap<Bytes, usize>,
     reads: HashMap<(Author, u64), usize>,
@@ -32,18 +31,6 @@ pub struct CallHistory {
 }
 
 impl CallHistory {
-    /// Of the run of this seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            calls: Vec::new(),
-            invoked: HashMap::new(),
-            reads: HashMap::new(),
-            void: HashSet::new(),
-        }
-    }
-
     /// Takes down what a fact says of a call.
     pub fn note(&mut self, now: u64, fact: &Fact) {
         match fact {
@@ -95,8 +82,7 @@ impl CallHistory {
     }
 
     fn begin(&mut self, invoke: u64, client: String, operation: Operation) {
-        let seed = Some(self.seed);
-        self.calls.push(Call { seed, client, operation, invoke, ended: None, result: None });
+        self.calls.push(Call { seed: None, client, operation, invoke, ended: None, result: None });
     }
 
     fn end(&mut self, now: u64, index: usize, value: Option<Value>) {
@@ -189,7 +175,7 @@ mod tests {
 
     #[test]
     fn facts_become_calls() {
-        let mut history = CallHistory::new(7);
+        let mut history = CallHistory::default();
         let set = payload(1, 1, 0, Action::Set { key: 0, value: 2 });
         let cas = payload(1, 2, 0, Action::Cas { key: 0, expect: 0, value: 1 });
         let panic = payload(1, 3, 0, Action::Panic);
@@ -216,9 +202,9 @@ mod tests {
         history.note(9, &Fact::ReadDone { author: 2, read: 1, query, result, evidence });
         let mut text = Vec::new();
         crate::linearizability::write(&mut text, &history.finish()).unwrap();
-        let expected = r#"{"seed":7,"client":"c1","op":"put","args":{"key":"register 0","value":"2"},"invoke":1,"return":7,"result":{"value":"2"}}
-{"seed":7,"client":"a0","op":"add","args":{"key":"counter 0","amount":3},"invoke":4,"return":null,"result":null}
-{"seed":7,"client":"c2","op":"get","args":{"key":"list 1"},"invoke":6,"return":9,"result":{"value":{"length":1,"last":["ffffffffffffffffffffffffffffffff of 20"]}}}
+        let expected = r#"{"client":"c1","op":"put","args":{"key":"register 0","value":"2"},"invoke":1,"return":7,"result":{"value":"2"}}
+{"client":"a0","op":"add","args":{"key":"counter 0","amount":3},"invoke":4,"return":null,"result":null}
+{"client":"c2","op":"get","args":{"key":"list 1"},"invoke":6,"return":9,"result":{"value":{"length":1,"last":["ffffffffffffffffffffffffffffffff of 20"]}}}
 "#;
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }

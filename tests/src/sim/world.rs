@@ -181,7 +181,7 @@ impl World {
             stats: Statistics::default(),
             oracle: Oracle::new(setting),
             audit: Audit::default(),
-            calls: CallHistory::new(plan.seed),
+            calls: CallHistory::default(),
             trace,
             stuck: Vec::new(),
             done: false,

@@ -12,6 +12,7 @@ pub mod byzantine;
 pub mod call_history;
 pub mod client_node;
 pub mod draw;
+pub mod draw_plan;
 pub mod history;
 pub mod invariants;
 pub mod network;

@@ -2,4 +2,5 @@
 //! between them ([`sim`]), and tests on real processes (`tests/`).
 
 pub mod linearizability;
+pub mod proxy;
 pub mod sim;

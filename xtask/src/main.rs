@@ -5,6 +5,7 @@ mod builds;
 mod cluster;
 mod demo;
 mod lint;
+mod mutants;
 mod process;
 mod screenshots;
 mod sim;
@@ -45,6 +46,8 @@ enum Command {
     Lint(lint::Args),
     /// Run the simulator over a range of seeds
     Sim(sim::Args),
+    /// Put known defects into a copy of the sources and see that each is caught
+    Mutants(mutants::Args),
     /// Take the screenshots of the README from a running demo
     Screenshots(screenshots::Args),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Mutants(args) => mutants::run(&args),
         Command::Screenshots(args) => screenshots::run(&args),
     });
     match outcome {

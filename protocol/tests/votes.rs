@@ -278,6 +278,29 @@ fn a_batch_with_an_expired_session_is_invalid() {
     assert_eq!(notices(&mut net), [caught(0, fault)]);
 }
 
+/// N6: a WRITE that waited for the clock leaves as soon as it may.
+#[test]
+fn a_withheld_write_leaves_as_soon_as_it_may() {
+    let mut net = Net::new(4, 1);
+    let batch = batch(8_000_000, vec![]);
+    let hash = batch.hash(net.view.service, net.view.number, Cid(1));
+    let start = net.now;
+    propose(&mut net, 0, Cid(1), &batch);
+    assert_eq!(votes(&mut net), (vec![], vec![]));
+    loop {
+        let due = net.replicas[ME].next_deadline().expect("something wakes it");
+        net.now.unix = net.now.unix + due.since(net.now.instant);
+        net.now.instant = due;
+        net.replicas[ME].handle_deadline(net.now);
+        let (writes, _) = votes(&mut net);
+        if !writes.is_empty() {
+            assert_eq!(writes, [hash]);
+            break;
+        }
+    }
+    assert_eq!(net.now.instant.since(start.instant), Duration::from_secs(3));
+}
+
 /// N1: the hash binds service, view and instance.
 #[test]
 fn the_hash_binds_service_view_and_instance() {

@@ -4,6 +4,7 @@
 mod builds;
 mod cluster;
 mod demo;
+mod fuzz;
 mod lint;
 mod mutants;
 mod process;
@@ -48,6 +49,8 @@ enum Command {
     Sim(sim::Args),
     /// Put known defects into a copy of the sources and see that each is caught
     Mutants(mutants::Args),
+    /// Feed hostile input to decoders, replicas and clients, guided by coverage
+    Fuzz(fuzz::Args),
     /// Take the screenshots of the README from a running demo
     Screenshots(screenshots::Args),
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Lint(args) => lint::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Mutants(args) => mutants::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Screenshots(args) => screenshots::run(&args),
     });
     match outcome {

@@ -1,11 +1,12 @@
 //! The checks that a mutant is put to: a test by name, or a range of the simulator's seeds.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::process::{Captured, captured};
@@ -76,18 +77,23 @@ impl Place<'_> {
         }
     }
 
-    fn run_test(&self, phase: &Phase, test: &str) -> Result<Verdict> {
-        let mut words = test.split_whitespace();
-        let (package, target, filter) = words
-            .next()
-            .zip(words.next())
-            .map(|(package, target)| (package, target, words.next()))
-            .with_context(|| format!("`{test}` is not `package target filter`"))?;
-        let mut arguments = vec!["test", "--quiet", "--package", package];
-        match target {
-            "lib" => arguments.push("--lib"),
-            _ => arguments.extend(["--test", target]),
+    /// Whether there is a test of that name; a check that runs nothing catches nothing.
+    pub(super) fn exists(&self, phase: &Phase, check: &Check) -> Result<()> {
+        let Check::Test(test) = check else { return Ok(()) };
+        let (mut arguments, filter) = parse(test)?;
+        arguments.push("--");
+        arguments.push("--list");
+        let mut command = self.cargo();
+        let Captured { output, .. } =
+            captured(phase, command.args(arguments).args(filter), Some(LIMIT))?;
+        if !output.lines().any(|line| line.ends_with(": test")) {
+            bail!("no test's name contains what `{test}` asks for");
         }
+        Ok(())
+    }
+
+    fn run_test(&self, phase: &Phase, test: &str) -> Result<Verdict> {
+        let (arguments, filter) = parse(test)?;
         if let Some(error) = self.build(phase, arguments.iter().copied().chain(["--no-run"]))? {
             return Ok(Verdict::DoesNotCompile(error));
         }
@@ -98,12 +104,7 @@ impl Place<'_> {
             captured(phase, command.arg("--").args(filter), Some(LIMIT))?;
         Ok(match status {
             None => Verdict::Failed(hung()),
-            Some(status) if status.success() => {
-                if tests_run(&output) == 0 {
-                    anyhow::bail!("no test's name contains what `{test}` asks for");
-                }
-                Verdict::Passed
-            }
+            Some(status) if status.success() => Verdict::Passed,
             Some(_) => Verdict::Failed(first_failure(&output)),
         })
     }
@@ -140,12 +141,34 @@ fn hung() -> String {
     format!("does not end within {} s", LIMIT.as_secs())
 }
 
-/// The number of tests that ran.
-fn tests_run(output: &str) -> usize {
-    output
-        .lines()
-        .filter_map(|line| line.strip_prefix("running ")?.split(' ').next()?.parse::<usize>().ok())
-        .sum()
+/// Cargo's arguments for a check's test binary, and the filter for its tests.
+fn parse(test: &str) -> Result<(Vec<&str>, Option<&str>)> {
+    let mut words = test.split_whitespace();
+    let (package, target) = words
+        .next()
+        .zip(words.next())
+        .with_context(|| format!("`{test}` is not `package target filter`"))?;
+    let mut arguments = vec!["test", "--quiet", "--package", package];
+    match target {
+        "lib" => arguments.push("--lib"),
+        _ => arguments.extend(["--test", target]),
+    }
+    Ok((arguments, words.next()))
+}
+
+/// Fewer checks that run at least the same: each test binary once.
+pub(super) fn summary(checks: &BTreeSet<&Check>) -> Result<BTreeSet<Check>> {
+    checks
+        .iter()
+        .map(|check| match check {
+            Check::Sim(_) => Ok((*check).clone()),
+            Check::Test(test) => {
+                parse(test)?;
+                let words: Vec<&str> = test.split_whitespace().take(2).collect();
+                Ok(Check::Test(words.join(" ")))
+            }
+        })
+        .collect()
 }
 
 /// The first test that failed.
@@ -178,11 +201,19 @@ mod tests {
     #[test]
     fn what_failed_is_read_from_the_output() {
         let output = "\nrunning 2 tests\ntest a::b ... ok\ntest a::c ... FAILED\n";
-        assert_eq!(tests_run(output), 2);
         assert_eq!(first_failure(output), "a::c");
         assert_eq!(first_failure("signal"), "the test binary ended early");
         let output = "seed 7 failed: agreement\n  r1 and r2 differ\nseed 9 failed: stuck\n";
         assert_eq!(first_violation(output), "seed 7 failed: agreement r1 and r2 differ");
         assert_eq!(shortened("abc", 2), "ab…");
+    }
+    #[test]
+    fn each_test_binary_is_run_once() {
+        let checks = ["p lib a", "p lib b", "p votes c"].map(|test| Check::Test(test.to_owned()));
+        let summary = summary(&checks.iter().collect()).expect("well-formed");
+        let expected = ["p lib", "p votes"].map(|test| Check::Test(test.to_owned()));
+        assert_eq!(summary, expected.into());
+        assert_eq!(parse("p lib a").expect("well-formed").1, Some("a"));
+        assert!(parse("p").is_err());
     }
 }

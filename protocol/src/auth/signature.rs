@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
 
+use super::checkpoint::VerifiedCheckpoint;
 use crate::membership::{Cid, Digest, Epoch, ReplicaId, ReplicaSet, View};
 use crate::wire::{
-    Certificate, CheckpointCertificate, DecodeError, Evidence, LastProof, PeerMessage,
-    SignedStopData, StopData, encode,
+    Certificate, DecodeError, Evidence, LastProof, PeerMessage, SignedStopData, StopData, encode,
 };
 
 /// A replica's signing key.
@@ -40,13 +40,13 @@ impl SigningKey {
 }
 
 /// A signature over a statement's bytes.
-fn sign(key: &SigningKey, bytes: &[u8]) -> Bytes {
+pub(super) fn sign(key: &SigningKey, bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(&key.0.sign(bytes).to_bytes())
 }
 
 /// Is this the signature of the member at `index` over `bytes`? `verify_strict`, so that all
 /// replicas judge alike.
-fn verify(view: &View, index: usize, bytes: &[u8], signature: &[u8]) -> bool {
+pub(super) fn verify(view: &View, index: usize, bytes: &[u8], signature: &[u8]) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(&view.members[index].public_key.0) else {
         return false;
     };
@@ -56,7 +56,7 @@ fn verify(view: &View, index: usize, bytes: &[u8], signature: &[u8]) -> bool {
 
 /// The signatures of distinct members over `bytes`, a quorum of them at most. Bad, foreign and
 /// repeated ones are left out: one of them does not poison the others.
-fn good_signatures(
+pub(super) fn good_signatures(
     view: &View,
     bytes: &[u8],
     signatures: &[(ReplicaId, Bytes)],
@@ -351,35 +351,5 @@ impl VerifiedCertificate {
     #[must_use]
     pub const fn certificate(&self) -> &Certificate {
         &self.certificate
-    }
-}
-
-/// A stable checkpoint: proof that a quorum of a view's members had the same state.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedCheckpoint(CheckpointCertificate);
-
-impl VerifiedCheckpoint {
-    /// Checks a checkpoint's signatures as [`VerifiedCertificate::check`] does.
-    ///
-    /// # Errors
-    /// Where fewer than a quorum are good.
-    pub fn check(
-        view: &View,
-        certificate: &CheckpointCertificate,
-    ) -> Result<Self, CertificateError> {
-        let checkpoint = certificate.checkpoint;
-        let bytes = checkpoint.signed_bytes(view.service, view.number);
-        let signatures = good_signatures(view, &bytes, &certificate.signatures);
-        let needed = view.quorums().quorum();
-        if signatures.len() < needed {
-            return Err(CertificateError::TooFew { valid: signatures.len(), needed });
-        }
-        Ok(Self(CheckpointCertificate { checkpoint, signatures }))
-    }
-
-    /// The certificate, with a quorum of good signatures and no other.
-    #[must_use]
-    pub const fn certificate(&self) -> &CheckpointCertificate {
-        &self.0
     }
 }

@@ -23,19 +23,21 @@ fn vouches_that_came_too_early_are_asked_for_again() {
     let mut net = Net::with(4, 1, parameters);
     let client = net.client();
     net.isolate(3);
-    net.invoke(client, 1, "one");
-    net.run();
+    for number in 1..=3 {
+        net.invoke(client, number, "early");
+        net.run();
+    }
     net.isolate(2);
     net.connect(3, 0);
     net.connect(3, 1);
-    let body = net.request(client, 2, Net::execute("two"));
+    let body = net.request(client, 4, Net::execute("late"));
     net.submit(client, &body, &[0, 1]);
-    // The vouches arrive before the decision that makes sense of them.
+    // The vouches arrive before the decisions that make sense of them.
     net.wait_ms(50);
     assert_eq!(net.logs()[3], [] as [&str; 0]);
     net.wait_ms(2000);
     for replica in [0, 1, 3] {
-        assert_eq!(net.logs()[replica], ["one", "two"], "replica {replica}");
+        assert_eq!(net.logs()[replica], ["early", "early", "early", "late"], "replica {replica}");
     }
 }
 

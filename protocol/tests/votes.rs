@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Net, START, signing_key};
-use webbft_protocol::auth::{CertificateError, sign_accept};
+use webbft_protocol::auth::{CertificateError, sign_accept, sign_propose};
 use webbft_protocol::membership::{
     Cid, Digest, Epoch, ReplicaId, ServiceId, SessionId, ViewNumber,
 };
@@ -31,8 +31,10 @@ fn entry(body: &Bytes) -> BatchEntry {
 }
 
 fn propose(net: &mut Net, from: usize, cid: Cid, batch: &Batch) {
-    let batch = batch.clone();
-    net.tell(from, ME, PeerMessage::Propose { cid, epoch: Epoch(1), batch });
+    let (epoch, batch) = (Epoch(1), batch.clone());
+    let hash = batch.hash(net.view.service, net.view.number, cid);
+    let signature = sign_propose(&signing_key(from), &net.view, cid, epoch, hash);
+    net.tell(from, ME, PeerMessage::Propose { cid, epoch, batch, signature });
 }
 
 fn write(net: &mut Net, from: usize, hash: Digest) {

@@ -30,8 +30,7 @@ impl Learner {
     #[must_use]
     pub fn target(&self, quorum: usize) -> Option<Cid> {
         let highest = self.reports.values().max()?;
-        // A liar may report any number.
-        (self.reports.len() >= quorum).then_some(Cid(highest.0.saturating_add(1)))
+        (self.reports.len() >= quorum).then(|| highest.next())
     }
 }
 

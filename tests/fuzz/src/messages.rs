@@ -2,7 +2,7 @@
 //! messages repeated or damaged.
 
 use bytes::Bytes;
-use webbft_protocol::auth::sign_accept;
+use webbft_protocol::auth::{sign_accept, sign_propose};
 use webbft_protocol::membership::{
     Cid, ClientId, Digest, Epoch, ReplicaId, SessionId, View, ViewNumber,
 };
@@ -131,8 +131,10 @@ impl Known {
             }
             6 | 7 => {
                 let batch = self.batch(choices);
-                keep(&mut self.hashes, batch.hash(view.service, view.number, cid));
-                PeerMessage::Propose { cid, epoch, batch }
+                let hash = batch.hash(view.service, view.number, cid);
+                keep(&mut self.hashes, hash);
+                let signature = sign_propose(&signing_key(peer), view, cid, epoch, hash);
+                PeerMessage::Propose { cid, epoch, batch, signature }
             }
             8 | 9 => PeerMessage::Write { cid, epoch, hash: self.hash(choices) },
             10 | 11 => {

@@ -1,14 +1,17 @@
-//! What a run consists of: drawn from its seed, or made by hand for a test.
+//! What a run consists of: drawn from its seed (`draw_plan`), or made by hand for a test.
 
 use webbft_protocol::membership::ReplicaSet;
 
-use super::draw::Draw;
 use super::service::Defect;
 
 /// Microseconds in a millisecond.
 pub const MS: u64 = 1_000;
 /// Microseconds in a second.
 pub const S: u64 = 1_000_000;
+
+/// Two clocks that are off by this much in opposite directions are as far apart as the protocol
+/// allows; in thousandths of the allowed drift.
+pub const WITHIN_DRIFT: i64 = 500;
 
 /// How long messages take.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +35,55 @@ pub struct Partition {
     pub side: ReplicaSet,
     /// Do streams across break (and cannot be made again), rather than stall?
     pub breaks: bool,
+    /// Where streams stall: only what `side` sends, so that it hears and is not heard?
+    pub one_way: bool,
     /// Are clients, too, unable to reach the replicas of `side`?
     pub clients_too: bool,
 }
 
-/// What the network does wrong in phase one. Rates are per million frames.
+/// A replica whose process stands still (as after SIGSTOP) while its links stay up and fill.
+#[derive(Debug, Clone, Copy)]
+pub struct Pause {
+    /// Its position.
+    pub replica: usize,
+    /// From when.
+    pub from: u64,
+    /// Until when.
+    pub until: u64,
+}
+
+/// A replica whose wall clock is set.
+#[derive(Debug, Clone, Copy)]
+pub struct ClockJump {
+    /// Its position.
+    pub replica: usize,
+    /// When.
+    pub at: u64,
+    /// How far it is off from then on, in thousandths of the allowed drift.
+    pub to: i64,
+}
+
+/// A replica whose process ends and is started again.
+#[derive(Debug, Clone, Copy)]
+pub struct Crash {
+    /// Its position.
+    pub replica: usize,
+    /// When.
+    pub at: u64,
+    /// How long until it is started again.
+    pub down: u64,
+}
+
+/// A replica that takes long over everything in phase one.
+#[derive(Debug, Clone, Copy)]
+pub struct Slowness {
+    /// Its position.
+    pub replica: usize,
+    /// The time a turn takes, in microseconds.
+    pub turn: u64,
+}
+
+/// What goes wrong in phase one. Rates are per million frames.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     /// Streams between replicas that break.
@@ -47,6 +94,14 @@ pub struct Faults {
     pub tampered: u32,
     /// Partitions.
     pub partitions: Vec<Partition>,
+    /// Pauses.
+    pub pauses: Vec<Pause>,
+    /// Clocks that are set; at the end of phase one all are right again.
+    pub clock_jumps: Vec<ClockJump>,
+    /// Crashes. Those that would make more than f replicas faulty at a time do not happen.
+    pub crashes: Vec<Crash>,
+    /// Slow replicas.
+    pub slow: Vec<Slowness>,
 }
 
 /// What a Byzantine replica does; it may do several of these at once.
@@ -72,10 +127,15 @@ pub enum Misdeed {
     ForgeDecisions,
     /// Sends bytes that are not messages.
     Garbage,
+    /// Tells the replicas of a set everything and the others nothing.
+    Selective,
+    /// Runs twice under the same keys; every other replica and every client link has to do with
+    /// one of the two, and at times with the other.
+    Twins,
 }
 
 /// All misdeeds.
-pub const MISDEEDS: [Misdeed; 9] = [
+pub const MISDEEDS: [Misdeed; 11] = [
     Misdeed::MuteToClients,
     Misdeed::MuteToPeers,
     Misdeed::LieToClients,
@@ -85,6 +145,8 @@ pub const MISDEEDS: [Misdeed; 9] = [
     Misdeed::Replay,
     Misdeed::ForgeDecisions,
     Misdeed::Garbage,
+    Misdeed::Selective,
+    Misdeed::Twins,
 ];
 
 /// How a Byzantine client attacks.
@@ -216,57 +278,28 @@ impl Plan {
         }
     }
 
-    /// The run that belongs to a seed.
-    #[must_use]
-    pub fn draw(seed: u64) -> Self {
-        let mut draw = Draw::new(seed);
-        let (n, f) = *draw.pick(&[(1, 0), (4, 1), (4, 1), (4, 1), (4, 1), (4, 1), (7, 2), (7, 2)]);
-        let phase_one = draw.between(3 * S..=20 * S);
-        let byzantine = draw_byzantine(&mut draw, n, f);
-        let faults = draw_faults(&mut draw, n, phase_one);
-        let calm = faults.partitions.is_empty() && faults.peer_breaks == 0;
-        let latency = Latency {
-            base: *draw.pick(&[50, 200, MS, 20 * MS, 60 * MS]),
-            jitter: *draw.pick(&[20, 200, 2 * MS, 10 * MS]),
-            spike_one_in: if calm { 0 } else { *draw.pick(&[0, 200, 2000]) },
-        };
-        let skew = (0..n).map(|_| draw.between(0..=1000) as i64 - 500).collect();
-        let clients = (0..draw.between(1..=4)).map(|_| Client::draw(&mut draw)).collect();
-        let attackers = if draw.chance(1, 2) {
-            (0..draw.between(1..=2)).map(|_| draw_attacker(&mut draw, n)).collect()
-        } else {
-            Vec::new()
-        };
-        Self {
-            seed: draw.number(),
-            n,
-            f,
-            latency,
-            faults,
-            skew,
-            byzantine,
-            clients,
-            attackers,
-            phase_one,
-            phase_two: draw.between(2 * S..=6 * S),
-            bound: 120 * S,
-            events_kept: *draw.pick(&[4, 16, 256]),
-            few_sessions: draw.chance(1, 10),
-            sabotage: None,
-        }
-    }
-
     /// Positions of the Byzantine replicas.
     #[must_use]
     pub fn liars(&self) -> Vec<usize> {
         self.byzantine.iter().map(|(replica, _)| *replica).collect()
     }
 
+    /// Positions of the Byzantine replicas that do this.
+    pub fn who_does(&self, misdeed: Misdeed) -> impl Iterator<Item = usize> {
+        let does = move |misdeeds: &[Misdeed]| misdeeds.contains(&misdeed);
+        self.byzantine.iter().filter(move |(_, all)| does(all)).map(|(replica, _)| *replica)
+    }
+
     /// May correct replicas come to suspect the leader through the network's fault?
     #[must_use]
     pub fn leader_may_be_suspected(&self) -> bool {
-        !self.faults.partitions.is_empty()
-            || self.faults.peer_breaks > 0
+        let faults = &self.faults;
+        !faults.partitions.is_empty()
+            || faults.peer_breaks > 0
+            || !faults.pauses.is_empty()
+            || !faults.slow.is_empty()
+            || !faults.crashes.is_empty()
+            || faults.clock_jumps.iter().any(|jump| jump.to.abs() > WITHIN_DRIFT)
             || self.latency.spike_one_in > 0
     }
 }
@@ -285,84 +318,4 @@ impl Client {
             impatient_one_in: 0,
         }
     }
-
-    fn draw(draw: &mut Draw) -> Self {
-        Self {
-            think: *draw.pick(&[5 * MS, 30 * MS, 200 * MS]),
-            outstanding: *draw.pick(&[1, 2, 8]),
-            reads: *draw.pick(&[0, 3, 7]),
-            subscribes: draw.chance(2, 3),
-            panics_one_in: *draw.pick(&[0, 0, 10]),
-            item: *draw.pick(&[8, 100, 1500]),
-            impatient_one_in: *draw.pick(&[0, 5]),
-        }
-    }
-}
-
-fn draw_byzantine(draw: &mut Draw, n: usize, f: usize) -> Vec<(usize, Vec<Misdeed>)> {
-    // Never the leader of regency 0: leader change is not there yet.
-    let mut candidates: Vec<usize> = (1..n).collect();
-    let count = if f > 0 && draw.chance(4, 5) { draw.between(1..=f as u64) } else { 0 };
-    let mut chosen = Vec::new();
-    for _ in 0..count {
-        let replica = candidates.swap_remove(draw.below(candidates.len()));
-        let mut misdeeds = Vec::new();
-        for _ in 0..draw.between(1..=3) {
-            let misdeed = *draw.pick(&MISDEEDS);
-            if !misdeeds.contains(&misdeed) {
-                misdeeds.push(misdeed);
-            }
-        }
-        chosen.push((replica, misdeeds));
-    }
-    chosen.sort_by_key(|(replica, _)| *replica);
-    chosen
-}
-
-fn draw_faults(draw: &mut Draw, n: usize, phase_one: u64) -> Faults {
-    if draw.chance(1, 3) {
-        return Faults::default();
-    }
-    let mut partitions = Vec::new();
-    if n > 1 && draw.chance(1, 2) {
-        for _ in 0..draw.between(1..=3) {
-            let from = draw.between(0..=phase_one);
-            let length = draw.between(100 * MS..=8 * S);
-            partitions.push(Partition {
-                from,
-                until: (from + length).min(phase_one),
-                side: draw_subset(draw, n),
-                breaks: draw.chance(1, 2),
-                clients_too: draw.chance(1, 3),
-            });
-        }
-    }
-    Faults {
-        peer_breaks: *draw.pick(&[0, 0, 500, 5000]),
-        client_breaks: *draw.pick(&[0, 1000, 10_000]),
-        tampered: *draw.pick(&[0, 1000, 10_000]),
-        partitions,
-    }
-}
-
-/// Any set of replicas, the empty one and all of them included.
-pub fn draw_subset(draw: &mut Draw, n: usize) -> ReplicaSet {
-    (0..n).filter(|_| draw.chance(1, 2)).collect()
-}
-
-fn draw_attacker(draw: &mut Draw, n: usize) -> Attacker {
-    let subset = draw_subset(draw, n);
-    let attack = *draw.pick(&[
-        Attack::WrongMac(subset),
-        Attack::Withhold(subset),
-        Attack::TwoBodies(subset),
-        Attack::AnySubset,
-        Attack::AnySubset,
-        Attack::SkipNumbers,
-        Attack::Flood,
-        Attack::Replay,
-        Attack::Garbage,
-        Attack::Sessions,
-    ]);
-    Attacker { attack, period: *draw.pick(&[5 * MS, 30 * MS, 100 * MS]) }
 }

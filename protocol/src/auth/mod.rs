@@ -3,6 +3,8 @@
 //! The rest of the protocol takes messages only as [`Verified`], which nothing outside this
 //! module can make: a skipped check does not compile.
 
+#[cfg(feature = "replica")]
+mod checkpoint;
 mod link;
 mod mac;
 mod noise;
@@ -15,6 +17,10 @@ mod verified;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "replica")]
+pub(crate) use checkpoint::verify_checkpoint;
+#[cfg(feature = "replica")]
+pub use checkpoint::{VerifiedCheckpoint, sign_checkpoint};
 pub use link::{
     Accepted, ClientHandshake, ClientLink, LinkError, ReplicaLink, ServerHandshake, VerifyError,
 };

@@ -1,9 +1,9 @@
-//! Ed25519 signatures on ACCEPTs, and certificates made of them (rule N3).
+//! Ed25519 signatures, and the certificates made of those on ACCEPTs (rule N3).
 
 use bytes::Bytes;
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
 
-use crate::membership::{Cid, Digest, Epoch, ReplicaSet, View};
+use crate::membership::{Cid, Digest, Epoch, ReplicaId, ReplicaSet, View};
 use crate::wire::{Certificate, PeerMessage};
 
 /// A replica's signing key.
@@ -36,27 +36,47 @@ impl SigningKey {
     }
 }
 
-/// The signature of an ACCEPT.
-#[must_use]
-pub fn sign_accept(key: &SigningKey, view: &View, cid: Cid, epoch: Epoch, hash: Digest) -> Bytes {
-    let bytes = PeerMessage::accept_bytes(view.service, view.number, cid, epoch, hash);
-    Bytes::copy_from_slice(&key.0.sign(&bytes).to_bytes())
+/// A signature over these bytes.
+pub(super) fn sign(key: &SigningKey, bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(&key.0.sign(bytes).to_bytes())
 }
 
-/// Is this the signature of the member at `index` on an ACCEPT? `verify_strict`, so that all
+/// Is this the signature of the member at `index` over these bytes? `verify_strict`, so that all
 /// replicas judge alike.
-fn verify_accept(
-    view: &View,
-    index: usize,
-    (cid, epoch, hash): (Cid, Epoch, Digest),
-    signature: &[u8],
-) -> bool {
-    let bytes = PeerMessage::accept_bytes(view.service, view.number, cid, epoch, hash);
+pub(super) fn verify(view: &View, index: usize, bytes: &[u8], signature: &[u8]) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(&view.members[index].public_key.0) else {
         return false;
     };
     Signature::from_slice(signature)
-        .is_ok_and(|signature| key.verify_strict(&bytes, &signature).is_ok())
+        .is_ok_and(|signature| key.verify_strict(bytes, &signature).is_ok())
+}
+
+/// The signatures of distinct members over `bytes`, a quorum of them at most. Bad, foreign and
+/// repeated ones are left out: one of them does not poison the others.
+pub(super) fn good_signatures(
+    view: &View,
+    bytes: &[u8],
+    signatures: &[(ReplicaId, Bytes)],
+) -> Vec<(ReplicaId, Bytes)> {
+    let mut seen = ReplicaSet::EMPTY;
+    let mut good = Vec::new();
+    for (id, signature) in signatures {
+        if good.len() == view.quorums().quorum() {
+            break;
+        }
+        let Some(index) = view.index_of(*id) else { continue };
+        if !seen.contains(index) && verify(view, index, bytes, signature) {
+            seen.insert(index);
+            good.push((*id, signature.clone()));
+        }
+    }
+    good
+}
+
+/// The signature of an ACCEPT.
+#[must_use]
+pub fn sign_accept(key: &SigningKey, view: &View, cid: Cid, epoch: Epoch, hash: Digest) -> Bytes {
+    sign(key, &PeerMessage::accept_bytes(view.service, view.number, cid, epoch, hash))
 }
 
 /// A certificate that does not certify: the peer misbehaved.
@@ -98,23 +118,12 @@ impl VerifiedCertificate {
         if certificate.epoch == Epoch(0) {
             return Err(CertificateError::EpochZero);
         }
-        let mut seen = ReplicaSet::EMPTY;
-        let mut signatures = Vec::new();
+        let epoch = certificate.epoch;
+        let bytes = PeerMessage::accept_bytes(view.service, view.number, cid, epoch, hash);
+        let signatures = good_signatures(view, &bytes, &certificate.signatures);
         let needed = view.quorums().quorum();
-        for (id, signature) in &certificate.signatures {
-            let Some(index) = view.index_of(*id) else { continue };
-            if !seen.contains(index)
-                && verify_accept(view, index, (cid, certificate.epoch, hash), signature)
-            {
-                seen.insert(index);
-                signatures.push((*id, signature.clone()));
-                if seen.len() == needed {
-                    break;
-                }
-            }
-        }
-        if seen.len() < needed {
-            return Err(CertificateError::TooFew { valid: seen.len(), needed });
+        if signatures.len() < needed {
+            return Err(CertificateError::TooFew { valid: signatures.len(), needed });
         }
         let certificate = Certificate { epoch: certificate.epoch, signatures };
         Ok(Self { certificate, cid, hash })

@@ -10,6 +10,7 @@ mod exchange;
 mod output;
 mod parameters;
 mod queries;
+mod record;
 mod timers;
 mod turn;
 
@@ -29,6 +30,7 @@ use timers::{Timer, Timers};
 pub use clients::ClientFault;
 pub use output::{LinkId, Notice, PeerFault, ReplicaStatus, ToClient, ToPeers};
 pub use parameters::Parameters;
+pub use record::{LogPosition, Record, Value};
 
 /// What a replica is started with.
 #[derive(Debug, Clone)]

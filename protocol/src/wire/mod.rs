@@ -4,13 +4,16 @@
 //! those, never over a re-encoding. Decoders bound every length before they allocate, reject
 //! trailing bytes and never panic.
 
+mod checkpoint;
 mod client;
 mod codec;
 mod hello;
 pub mod limits;
 mod peer;
 mod request;
+mod synchronisation;
 
+pub use checkpoint::{CheckpointCertificate, CheckpointId, Manifest};
 pub use client::{
     ClientFrame, ClientHeader, ExecutionResult, Frame, Refusal, ReplicaFrame, ReplicaHeader,
 };
@@ -20,3 +23,4 @@ pub use peer::{
     Batch, BatchEntry, Certificate, Decision, PeerEnvelope, PeerMessage, Vouch, VouchGroup,
 };
 pub use request::{Operation, Request, RequestId, SessionKey, Topic, TopicError};
+pub use synchronisation::{Evidence, LastProof, SignedStopData, StopData, Sync};

@@ -17,7 +17,7 @@ impl<S: Service> Replica<S> {
             return;
         }
         self.dirty = false;
-        self.consensus.set_suspicion(self.leader_timer.is_overdue());
+        self.consensus.set_overdue(self.leader_timer.is_overdue());
         loop {
             let decided =
                 self.consensus.advance(self.now.unix, &self.admission, self.executor.sessions());

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use webbft_protocol::auth::{
     ClientHandshake, ClientIdentity, NoiseKeypair, ServerHandshake, SigningKey, sign_accept,
+    sign_checkpoint,
 };
 use webbft_protocol::membership::{
     Cid, ClientId, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View,
@@ -16,9 +17,10 @@ use webbft_protocol::membership::{
 };
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
-    Batch, BatchEntry, Certificate, ClientHeader, ClientHello, Decision, ExecutionResult, Frame,
-    HelloRefusal, Operation, PROTOCOL_VERSION, PeerEnvelope, PeerMessage, Refusal, ReplicaHeader,
-    Request, RequestId, ServerHello, Topic, Vouch, VouchGroup, Welcome, decode, encode,
+    Batch, BatchEntry, Certificate, CheckpointCertificate, ClientHeader, ClientHello, Decision,
+    ExecutionResult, Frame, HelloRefusal, Manifest, Operation, PROTOCOL_VERSION, PeerEnvelope,
+    PeerMessage, Refusal, ReplicaHeader, Request, RequestId, ServerHello, Topic, Vouch, VouchGroup,
+    Welcome, decode, encode,
 };
 
 /// One pinned message.
@@ -276,6 +278,15 @@ fn peer_messages() {
     let certificate =
         Certificate { epoch: Epoch(1), signatures: vec![(ReplicaId(0), signature.clone())] };
     let bodies = vec![Bytes::from_static(b"request")];
+    let manifest = Manifest {
+        cid: Cid(2048),
+        hash: Digest([0x55; 32]),
+        service_bytes: 1_048_577,
+        protocol_bytes: 300,
+        chunks: vec![Digest([0x66; 32]), Digest([0x77; 32]), Digest([0x88; 32])],
+    };
+    let checkpoint = manifest.id();
+    let signed = sign_checkpoint(&key, &view, &checkpoint);
     let messages = [
         ("status", PeerMessage::Status { last_cid: Cid(200), learner: true }),
         (
@@ -306,7 +317,29 @@ fn peer_messages() {
                 bodies,
             }),
         ),
-        ("decisions gone", PeerMessage::DecisionsGone { first: Cid(170) }),
+        (
+            "stable checkpoint",
+            PeerMessage::StableCheckpoint {
+                certificate: CheckpointCertificate {
+                    checkpoint,
+                    signatures: vec![(ReplicaId(0), signed.clone())],
+                },
+                first: Cid(170),
+            },
+        ),
+        ("checkpoint", PeerMessage::Checkpoint { checkpoint, signature: signed }),
+        ("fetch manifest", PeerMessage::FetchManifest { cid: Cid(2048) }),
+        ("manifest", PeerMessage::Manifest(manifest)),
+        ("fetch chunk", PeerMessage::FetchChunk { cid: Cid(2048), index: 300 }),
+        (
+            "chunk",
+            PeerMessage::Chunk {
+                cid: Cid(2048),
+                index: 300,
+                bytes: Bytes::from_static(b"part of a state"),
+            },
+        ),
+        ("checkpoint gone", PeerMessage::CheckpointGone { cid: Cid(2048) }),
     ];
     let mut vectors: Vec<Vector> = messages
         .into_iter()

@@ -11,7 +11,9 @@ use super::batch::{BatchError, check_bodies, check_ids};
 use super::decisions::Decisions;
 use super::instance::{Cast, Instance, Proposal};
 use super::pending::Body;
-use crate::auth::{CertificateError, SigningKey, VerifiedCertificate, sign_accept};
+use crate::auth::{
+    CertificateError, SigningKey, VerifiedCertificate, VerifiedCheckpoint, sign_accept,
+};
 use crate::execution::{OrderedRequest, Sessions};
 use crate::membership::{Cid, Digest, Epoch, Quorums, Regency, ReplicaSet, View};
 use crate::time::UnixMicros;
@@ -150,6 +152,33 @@ impl Consensus {
     /// From now on this replica votes.
     pub const fn begin_voting(&mut self) {
         self.voting = true;
+    }
+
+    /// From now on this replica does not vote (rule C4).
+    pub const fn end_voting(&mut self) {
+        self.voting = false;
+    }
+
+    /// The oldest decision kept, or the next to come.
+    #[must_use]
+    pub const fn first_kept(&self) -> Cid {
+        self.decisions.first()
+    }
+
+    /// A checkpoint is stable: see [`Decisions::handle_stable`].
+    pub(crate) fn handle_stable(&mut self, needless: Cid, stable: Cid) {
+        self.decisions.handle_stable(needless, stable);
+    }
+
+    /// The state after a stable checkpoint was put in place (rule C7): the next instance follows
+    /// that. It may lie behind where this replica's own state was wrong.
+    pub fn install_checkpoint(&mut self, stable: &VerifiedCheckpoint, time: UnixMicros) {
+        let cid = stable.id().cid;
+        self.instances.retain(|&open, _| open > cid && open > self.last);
+        self.last = cid;
+        self.last_time = time;
+        self.peers_last[self.config.me] = cid;
+        self.decisions.restart_after(cid);
     }
 
     /// A message to be sent.
@@ -411,9 +440,6 @@ impl Consensus {
     pub fn serve(&mut self, from: Cid) -> Vec<PeerMessage> {
         if from == self.last.next() {
             return self.resend();
-        }
-        if from < self.decisions.first() {
-            return vec![PeerMessage::DecisionsGone { first: self.decisions.first() }];
         }
         let mut messages = Vec::new();
         let mut bytes = 0;

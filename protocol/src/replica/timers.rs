@@ -19,9 +19,11 @@ pub(super) enum Timer {
     ProposalClock,
     /// A pending session's birth has become old enough to fall behind the horizon (rule A8).
     StaleSessions,
+    /// What was asked of a peer for a state transfer has not come (rule C6).
+    Transfer,
 }
 
-const TABLE: [Timer; 7] = [
+const TABLE: [Timer; 8] = [
     Timer::SendVouches,
     Timer::FetchBodies,
     Timer::FetchDecisions,
@@ -29,6 +31,7 @@ const TABLE: [Timer; 7] = [
     Timer::LearnerStatus,
     Timer::ProposalClock,
     Timer::StaleSessions,
+    Timer::Transfer,
 ];
 
 /// At most one deadline a kind.

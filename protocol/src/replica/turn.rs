@@ -16,7 +16,8 @@ impl<S: Service> Replica<S> {
             return;
         }
         self.dirty = false;
-        loop {
+        self.advance_transfer();
+        while !self.suspended {
             let decided =
                 self.consensus.advance(self.now.unix, &self.admission, self.executor.sessions());
             self.flush();
@@ -26,7 +27,9 @@ impl<S: Service> Replica<S> {
                 break;
             }
         }
-        self.clients.answer_waiting(&self.executor);
+        if !self.suspended {
+            self.clients.answer_waiting(&self.executor);
+        }
         while let Some((peer, fault)) = self.consensus.poll_fault() {
             self.misbehaved(peer, PeerFault::Consensus(fault));
         }
@@ -88,6 +91,9 @@ impl<S: Service> Replica<S> {
         self.clients.handle_executed(&executed, &self.executor);
         self.notices.push_back(Notice::Decided { cid, hash, entries: batch.entries.clone() });
         self.try_vote_again();
+        if executed.checkpoint_due {
+            self.take_checkpoint();
+        }
     }
 
     /// A learner becomes a voter once no vote it may have forgotten can matter (rule D3).

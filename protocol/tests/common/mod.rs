@@ -22,7 +22,7 @@ use webbft_protocol::replica::{
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
     ClientFrame, ClientHeader, Frame, Operation, PeerMessage, ReplicaFrame, ReplicaHeader, Request,
-    RequestId,
+    RequestId, decode, encode,
 };
 
 /// A log of everything executed. `panic` panics, `publish X` publishes X on topic `t`.
@@ -49,11 +49,12 @@ impl Service for Log {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        Vec::new()
+        encode(&(&self.0, self.1))
     }
 
-    fn restore(_: &[u8]) -> Result<Self, RestoreError> {
-        Err(RestoreError("not needed here".to_owned()))
+    fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
+        let (log, last) = decode(snapshot).map_err(|error| RestoreError(error.to_string()))?;
+        Ok(Self(log, last))
     }
 }
 

@@ -27,7 +27,7 @@ use webbft_protocol::wire::{
 
 /// A log of everything executed. `panic` panics, `publish X` publishes X on topic `t`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Log(pub Vec<Vec<u8>>, pub Cid);
+pub struct Log(pub Vec<Bytes>, pub Cid);
 
 impl Service for Log {
     fn admit(operation: &[u8]) -> Result<(), String> {
@@ -35,7 +35,7 @@ impl Service for Log {
     }
 
     fn execute(&mut self, operation: &[u8], context: &mut Context<'_>) -> Vec<u8> {
-        self.0.push(operation.to_vec());
+        self.0.push(Bytes::copy_from_slice(operation));
         self.1 = context.cid;
         assert_ne!(operation, b"panic", "asked to");
         if let Some(payload) = operation.strip_prefix(b"publish ") {
@@ -110,8 +110,14 @@ pub struct Net {
     pub cut: Vec<(usize, usize)>,
     pub clients: Vec<TestClient>,
     pub notices: Vec<Vec<Notice>>,
+    /// What becomes of a message on its way from one replica to another.
+    pub tamper: Option<Tamper>,
+    parameters: Parameters,
     next_link: u64,
 }
+
+/// (from, to, message) → what arrives instead.
+pub type Tamper = Box<dyn FnMut(usize, usize, PeerMessage) -> Vec<PeerMessage>>;
 
 impl Net {
     pub fn new(n: usize, f: usize) -> Self {
@@ -119,10 +125,21 @@ impl Net {
     }
 
     pub fn with(n: usize, f: usize, parameters: Parameters) -> Self {
+        Self::with_services(n, f, parameters, |_| Log::default())
+    }
+
+    /// With a service of its own at each replica.
+    pub fn with_services(
+        n: usize,
+        f: usize,
+        parameters: Parameters,
+        service: impl Fn(usize) -> Log,
+    ) -> Self {
         let view = Arc::new(view(n, f));
         let now = Now { instant: Instant::from_micros(1), unix: UnixMicros(START) };
-        let replicas =
-            (0..n).map(|me| Self::replica(&view, me, Start::Genesis, &parameters, now)).collect();
+        let replicas = (0..n)
+            .map(|me| Self::replica(&view, me, Start::Genesis, &parameters, service(me), now))
+            .collect();
         let mut net = Self {
             view,
             replicas,
@@ -131,6 +148,8 @@ impl Net {
             cut: Vec::new(),
             clients: Vec::new(),
             notices: vec![Vec::new(); n],
+            tamper: None,
+            parameters,
             next_link: 0,
         };
         for a in 0..n {
@@ -147,6 +166,7 @@ impl Net {
         me: usize,
         start: Start,
         parameters: &Parameters,
+        service: Log,
         now: Now,
     ) -> Replica<Log> {
         let config = ReplicaConfig {
@@ -156,7 +176,7 @@ impl Net {
             start,
             parameters: parameters.clone(),
         };
-        Replica::new(config, Log::default(), now)
+        Replica::new(config, service, now)
     }
 
     pub fn connect(&mut self, a: usize, b: usize) {
@@ -193,8 +213,9 @@ impl Net {
     /// Restarts a replica without memory.
     pub fn restart(&mut self, me: usize) {
         self.isolate(me);
+        let (start, service) = (Start::Learner, Log::default());
         self.replicas[me] =
-            Self::replica(&self.view, me, Start::Learner, &Parameters::default(), self.now);
+            Self::replica(&self.view, me, start, &self.parameters, service, self.now);
         self.rejoin(me);
     }
 
@@ -227,6 +248,10 @@ impl Net {
         while let Some(notice) = self.replicas[index].poll_notice() {
             self.notices[index].push(notice);
         }
+        if let Some(job) = self.replicas[index].poll_job() {
+            self.replicas[index].handle_job_done(self.now, job.run());
+            self.drain(index);
+        }
     }
 
     /// Delivers everything until nothing moves.
@@ -240,9 +265,15 @@ impl Net {
                 return;
             };
             let message = self.wires.get_mut(&(from, to)).unwrap().pop_front().unwrap();
-            let bytes = PeerLink::encode(&self.view, message);
-            let verified = PeerLink::authenticated(&self.view, from).open(&bytes).unwrap();
-            self.replicas[to].handle_peer_message(self.now, verified);
+            let arriving = match &mut self.tamper {
+                Some(tamper) => tamper(from, to, message),
+                None => vec![message],
+            };
+            for message in arriving {
+                let bytes = PeerLink::encode(&self.view, message);
+                let verified = PeerLink::authenticated(&self.view, from).open(&bytes).unwrap();
+                self.replicas[to].handle_peer_message(self.now, verified);
+            }
         }
     }
 
@@ -335,7 +366,12 @@ impl Net {
 
     /// Sends an operation to all replicas.
     pub fn invoke(&mut self, client: usize, number: u64, payload: &'static str) {
-        let operation = Operation::Execute(Bytes::from_static(payload.as_bytes()));
+        self.invoke_bytes(client, number, Bytes::from_static(payload.as_bytes()));
+    }
+
+    /// Sends an operation of any length to all replicas.
+    pub fn invoke_bytes(&mut self, client: usize, number: u64, payload: Bytes) {
+        let operation = Operation::Execute(payload);
         let body = self.request(client, number, operation);
         let all: Vec<usize> = (0..self.replicas.len()).collect();
         self.submit(client, &body, &all);

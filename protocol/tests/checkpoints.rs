@@ -522,8 +522,7 @@ fn a_later_checkpoint_takes_over() {
     let still = Rc::clone(&blocked);
     let mut first = true;
     let served = counting(&mut net, move |_, message| match message {
-        PeerMessage::Chunk { cid, index, .. } if *still.borrow() && !std::mem::take(&mut first) => {
-            drop(index);
+        PeerMessage::Chunk { cid, .. } if *still.borrow() && !std::mem::take(&mut first) => {
             vec![PeerMessage::CheckpointGone { cid }]
         }
         other => vec![other],

@@ -14,7 +14,7 @@ use webbft_protocol::auth::{CertificateError, PeerLink, sign_checkpoint};
 use webbft_protocol::execution::ExecutionLimits;
 use webbft_protocol::membership::{Cid, Digest, ReplicaId};
 use webbft_protocol::ordering::CheckpointFault;
-use webbft_protocol::replica::{Notice, Parameters, PeerFault, TransferFault};
+use webbft_protocol::replica::{Durability, Notice, Parameters, PeerFault, Record, TransferFault};
 use webbft_protocol::wire::{
     CheckpointCertificate, CheckpointId, ClientHeader, ExecutionResult, Frame, Manifest, Operation,
     PeerMessage, ReplicaHeader, Topic, encode,
@@ -641,7 +641,7 @@ fn a_service_that_is_not_deterministic_is_reported() {
 /// is taken.
 #[test]
 fn stable_snapshots_are_given_to_the_disk() {
-    let mut net = Net::with(4, 1, Parameters { stores_snapshots: true, ..parameters(4) });
+    let mut net = Net::with(4, 1, Parameters { durability: Durability::Logged, ..parameters(4) });
     let client = net.client();
     order(&mut net, client, 1..=9);
     let kept = net.replicas[1].poll_keep_snapshot().unwrap();
@@ -658,4 +658,7 @@ fn stable_snapshots_are_given_to_the_disk() {
     let now = net.now;
     net.replicas[1].handle_snapshot_durable(now, Cid(8));
     assert_eq!(net.replicas[1].status().durable, Cid(8));
+    let certificate = kept.certificate().certificate().clone();
+    let (_, record) = net.replicas[1].poll_record().unwrap();
+    assert_eq!(record, Record::Checkpoint(certificate));
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::record::Record;
 use super::snapshots::{Outcome, StableSnapshot, StateJob, StateJobDone};
 use super::timers::Timer;
 use super::transfer::{Transfer, TransferFault};
@@ -53,7 +54,8 @@ impl<S: Service> Replica<S> {
     pub fn handle_snapshot_durable(&mut self, now: Now, cid: Cid) {
         self.begin(now);
         if let Some(certificate) = self.snapshots.stored(cid) {
-            self.durable = self.durable.max(certificate.id().cid);
+            self.durable = self.durable.max(cid);
+            self.log.push(Record::Checkpoint(certificate.certificate().clone()));
         }
     }
 
@@ -323,6 +325,7 @@ impl<S: Service> Replica<S> {
             self.update_leader_timer(key);
         }
         self.clients.handle_restored(&before, &self.executor);
+        self.hold_client_frames();
         self.snapshots.adopt(Arc::new(stable), false, self.now.instant);
         self.forget_decisions();
         let (cid, hash) = (id.cid, id.hash);

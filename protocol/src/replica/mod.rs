@@ -8,10 +8,12 @@
 mod checkpointing;
 mod clients;
 mod exchange;
+mod log;
 mod output;
 mod parameters;
 mod queries;
 mod record;
+mod recovery;
 mod snapshots;
 mod timers;
 mod transfer;
@@ -30,14 +32,16 @@ use crate::time::{Instant, Now};
 use crate::wire::{ClientFrame, PeerMessage, Welcome};
 
 use clients::Clients;
+use log::{Held, Log};
 use snapshots::Snapshots;
 use timers::{Timer, Timers};
 use transfer::Transfer;
 
 pub use clients::ClientFault;
 pub use output::{LinkId, Notice, PeerFault, ReplicaStatus, ToClient, ToPeers};
-pub use parameters::Parameters;
+pub use parameters::{Durability, Parameters};
 pub use record::{LogPosition, Record, Value};
+pub use recovery::{Recovered, VotesMemory};
 pub use snapshots::{StableSnapshot, StableSnapshotError, StateJob, StateJobDone};
 pub use transfer::TransferFault;
 
@@ -57,13 +61,15 @@ pub struct ReplicaConfig {
 }
 
 /// What a replica remembers when it starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// It has never run before: there is nothing to remember.
     Genesis,
     /// It has run before and remembers nothing: it follows without voting until it is safe
     /// (rule D3).
     Learner,
+    /// It has run before and kept its log.
+    Recovered(Box<Recovered>),
 }
 
 /// A replica of a service.
@@ -108,7 +114,9 @@ pub struct Replica<S> {
     dissent: Option<Cid>,
     /// Since the last drain something may have changed.
     dirty: bool,
-    to_peers: VecDeque<ToPeers>,
+    log: Log,
+    to_peers: Held<ToPeers>,
+    to_clients: Held<ToClient>,
     notices: VecDeque<Notice>,
 }
 
@@ -121,12 +129,26 @@ impl<S: Service> Replica<S> {
     pub fn new(config: ReplicaConfig, service: S, now: Now) -> Self {
         let ReplicaConfig { view, me, signing_key, start, parameters } = config;
         assert!(me < view.n(), "a replica is a member of its view");
-        let voting = start == Start::Genesis;
-        let executor = Executor::new(service, parameters.execution.clone());
+        let mut notices = VecDeque::new();
+        let mut executor = Executor::new(service, parameters.execution.clone());
+        let (voting, recovered) = match start {
+            Start::Genesis => (true, None),
+            Start::Learner => (false, None),
+            Start::Recovered(mut recovered) => {
+                match recovered.restore(&parameters.execution) {
+                    Ok(Some(restored)) => executor = restored,
+                    Ok(None) => {}
+                    Err(notice) => notices.push_back(notice),
+                }
+                (recovered.votes == VotesMemory::Complete, Some(recovered))
+            }
+        };
         let max_drift = parameters.admission.max_drift;
         let checkpoints = Checkpoints::new(Arc::clone(&view), me, signing_key.clone());
+        let logged = parameters.durability == Durability::Logged;
+        let view_of_config = Arc::clone(&view);
         let consensus = Consensus::new(
-            ConsensusConfig { view: Arc::clone(&view), me, signing_key, max_drift },
+            ConsensusConfig { view: view_of_config, me, signing_key, max_drift, logged },
             executor.time(),
             voting,
         );
@@ -144,7 +166,7 @@ impl<S: Service> Replica<S> {
             asked: me,
             lagging_at: None,
             checkpoints,
-            snapshots: Snapshots::new(view.n(), parameters.stores_snapshots),
+            snapshots: Snapshots::new(view.n(), logged),
             transfer: None,
             restoring: None,
             unusable: Cid::ZERO,
@@ -152,13 +174,18 @@ impl<S: Service> Replica<S> {
             suspended: false,
             dissent: None,
             dirty: true,
-            to_peers: VecDeque::new(),
-            notices: VecDeque::new(),
+            log: Log::default(),
+            to_peers: Held::default(),
+            to_clients: Held::default(),
+            notices,
             view,
             me,
             parameters,
             now,
         };
+        if let Some(recovered) = recovered {
+            replica.recover(*recovered);
+        }
         if !voting {
             replica.notices.push_back(Notice::Learning);
             replica.set_timer(Timer::LearnerStatus, replica.parameters.learner_interval);
@@ -217,7 +244,7 @@ impl<S: Service> Replica<S> {
         self.send(to, self.status_message());
         self.send_complete_set(to);
         self.resend_checkpoints(to);
-        for message in self.consensus.resend() {
+        for message in self.consensus.resend(peer) {
             self.send(to, message);
         }
     }
@@ -257,8 +284,8 @@ impl<S: Service> Replica<S> {
             PeerMessage::Body(bytes) => {
                 self.admission.handle_body(&bytes, self.executor.sessions());
             }
-            PeerMessage::Propose { cid, epoch, batch } => {
-                self.consensus.handle_propose(peer, cid, epoch, batch);
+            PeerMessage::Propose { cid, epoch, batch, signature } => {
+                self.consensus.handle_propose(peer, cid, epoch, batch, signature);
             }
             PeerMessage::Write { cid, epoch, hash } => {
                 self.consensus.handle_vote(peer, cid, epoch, hash, Vote::Write);
@@ -270,7 +297,7 @@ impl<S: Service> Replica<S> {
                 self.send_stable(ReplicaSet::one(peer));
             }
             PeerMessage::FetchDecisions { from } => {
-                for message in self.consensus.serve(from) {
+                for message in self.consensus.serve(peer, from) {
                     self.send(ReplicaSet::one(peer), message);
                 }
             }
@@ -293,6 +320,19 @@ impl<S: Service> Replica<S> {
             | PeerMessage::FetchChunk { .. }
             | PeerMessage::Chunk { .. }
             | PeerMessage::CheckpointGone { .. } => {}
+            PeerMessage::Stop { regency, cid, evidence } => {
+                self.consensus.handle_stop(peer, regency, cid, evidence);
+            }
+            PeerMessage::StopData(signed) => self.consensus.handle_stop_data(peer, &signed),
+            PeerMessage::Sync(sync) => self.consensus.handle_sync(peer, &sync),
+            PeerMessage::FetchValue { cid, hash } => {
+                if let Some(value) = self.consensus.serve_value(cid, hash) {
+                    self.send(ReplicaSet::one(peer), value);
+                }
+            }
+            PeerMessage::Value { cid, batch, bodies } => {
+                self.consensus.handle_value(cid, batch, &bodies);
+            }
         }
     }
 
@@ -328,6 +368,7 @@ impl<S: Service> Replica<S> {
                         transfer.handle_deadline(now.instant);
                     }
                 }
+                Timer::Prove => self.consensus.prove(),
                 // Both only wake the replica: draining does the rest.
                 Timer::ProposalClock | Timer::StaleSessions => {}
             }
@@ -352,10 +393,20 @@ impl<S: Service> Replica<S> {
             }
             (Overdue::Suspect(request), Some(next)) if next.id == id => {
                 self.notices.push_back(Notice::LeaderSuspected { leader, request });
+                self.consensus.handle_suspicion();
             }
             // No longer admitted: the timer should not be running (rule A5).
             _ => self.update_leader_timer(key),
         }
+    }
+
+    /// The log's records up to `up_to` will survive a crash.
+    ///
+    /// # Panics
+    /// Where there is no such record: the driver is to blame.
+    pub fn handle_durable(&mut self, now: Now, up_to: LogPosition) {
+        self.begin(now);
+        self.log.handle_durable(up_to);
     }
 
     // Outputs.
@@ -370,13 +421,20 @@ impl<S: Service> Replica<S> {
     /// repeats what matters when a stream comes up.
     pub fn poll_peer(&mut self) -> Option<ToPeers> {
         self.settle();
-        self.to_peers.pop_front()
+        self.to_peers.poll(&self.log)
     }
 
     /// A frame for a client.
     pub fn poll_client(&mut self) -> Option<ToClient> {
         self.settle();
-        self.clients.poll()
+        self.to_clients.poll(&self.log)
+    }
+
+    /// The next record for the log, in order. Nothing that depends on it is given out before
+    /// [`Replica::handle_durable`] says that it will survive a crash.
+    pub fn poll_record(&mut self) -> Option<(LogPosition, Record)> {
+        self.settle();
+        self.log.poll()
     }
 
     /// Something worth knowing: for logs, metrics and tests.
@@ -446,9 +504,18 @@ impl<S: Service> Replica<S> {
     }
 
     fn send(&mut self, to: ReplicaSet, message: PeerMessage) {
-        if !to.is_empty() {
-            self.to_peers.push_back(ToPeers { to, message });
+        if to.is_empty() {
+            return;
         }
+        let after = match message {
+            PeerMessage::Propose { .. }
+            | PeerMessage::Write { .. }
+            | PeerMessage::Accept { .. }
+            | PeerMessage::StopData(_)
+            | PeerMessage::Sync(_) => self.log.word(),
+            _ => LogPosition::default(),
+        };
+        self.to_peers.push(after, ToPeers { to, message });
     }
 
     fn set_timer(&mut self, timer: Timer, after: std::time::Duration) {

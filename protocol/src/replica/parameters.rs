@@ -23,14 +23,23 @@ pub struct Parameters {
     /// How long a peer may take for the next chunk of a state before others are asked for what
     /// it has not sent (rule C6): more than a chunk's time on the slowest link.
     pub transfer_retry: Duration,
-    /// Does the driver store snapshots?
-    pub stores_snapshots: bool,
     /// How often a learner says that it is one.
     pub learner_interval: Duration,
     /// Bounds on replicated state.
     pub execution: ExecutionLimits,
     /// Quotas of admission.
     pub admission: AdmissionConfig,
+    /// Does this replica keep a log?
+    pub durability: Durability,
+}
+
+/// Does a replica keep a log (rule N4)?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It records nothing. After a restart it is a learner (rule D3).
+    Volatile,
+    /// It records its word before it gives it, and has stable snapshots stored (rule C5).
+    Logged,
 }
 
 impl Default for Parameters {
@@ -42,10 +51,10 @@ impl Default for Parameters {
             fetch_retry: Duration::from_millis(200),
             fetch_more: Duration::from_millis(2),
             transfer_retry: Duration::from_secs(2),
-            stores_snapshots: false,
             learner_interval: Duration::from_secs(1),
             execution: ExecutionLimits::default(),
             admission: AdmissionConfig::default(),
+            durability: Durability::Volatile,
         }
     }
 }

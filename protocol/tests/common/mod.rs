@@ -10,19 +10,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use webbft_protocol::auth::{
     ClientHandshake, ClientIdentity, ClientLink, NoiseKeypair, PeerLink, ReplicaLink,
-    ServerHandshake, SigningKey,
+    ServerHandshake, SigningKey, sign_propose,
 };
 use webbft_protocol::execution::{Answer, Context, RestoreError, Service};
 use webbft_protocol::membership::{
-    Cid, Digest, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View, ViewNumber,
+    Cid, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View, ViewNumber,
 };
 use webbft_protocol::replica::{
     ClientFault, LinkId, Notice, Parameters, Replica, ReplicaConfig, Start,
 };
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
-    ClientFrame, ClientHeader, Frame, Operation, PeerMessage, ReplicaFrame, ReplicaHeader, Request,
-    RequestId, decode, encode,
+    Batch, ClientFrame, ClientHeader, Frame, Operation, PeerMessage, ReplicaFrame, ReplicaHeader,
+    Request, RequestId, decode, encode,
 };
 
 /// A log of everything executed. `panic` panics, `publish X` publishes X on topic `t`.
@@ -224,6 +224,20 @@ impl Net {
         self.wires.entry((from, to)).or_default().push_back(message);
     }
 
+    /// Puts a proposal on the wire as if `from` had made and signed it.
+    pub fn inject_proposal(
+        &mut self,
+        from: usize,
+        to: usize,
+        cid: Cid,
+        epoch: Epoch,
+        batch: Batch,
+    ) {
+        let hash = batch.hash(self.view.service, self.view.number, cid);
+        let signature = sign_propose(&signing_key(from), &self.view, cid, epoch, hash);
+        self.inject(from, to, PeerMessage::Propose { cid, epoch, batch, signature });
+    }
+
     /// Drains one replica's outputs onto the wires and to the clients.
     pub fn drain(&mut self, index: usize) {
         while let Some(sent) = self.replicas[index].poll_peer() {
@@ -247,6 +261,14 @@ impl Net {
         }
         while let Some(notice) = self.replicas[index].poll_notice() {
             self.notices[index].push(notice);
+        }
+        let mut durable = None;
+        while let Some((position, _)) = self.replicas[index].poll_record() {
+            durable = Some(position);
+        }
+        if let Some(up_to) = durable {
+            self.replicas[index].handle_durable(self.now, up_to);
+            self.drain(index);
         }
         if let Some(job) = self.replicas[index].poll_job() {
             self.replicas[index].handle_job_done(self.now, job.run());

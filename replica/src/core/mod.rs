@@ -351,6 +351,10 @@ impl<S: Service> Core<S> {
                 leader = %id(*leader), client = %request.client, number = request.number,
                 "the leader has not ordered an admitted request in time",
             ),
+            Notice::RegencyInstalled { regency, leader } => warn!(
+                %regency, leader = %id(*leader), "the leader changes",
+            ),
+            Notice::Synchronised { regency } => info!(%regency, "the new leader is at work"),
             Notice::Learning => warn!(
                 "this replica has run before and kept no memory of it (durability = \"memory\"): \
                  it follows the others without voting until that is safe"

@@ -11,10 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{Log, Net, signing_key};
 use webbft_protocol::auth::{CertificateError, PeerLink, sign_checkpoint};
-use webbft_protocol::execution::ExecutionLimits;
+use webbft_protocol::execution::{ExecutionLimits, Executor, SnapshotError};
 use webbft_protocol::membership::{Cid, Digest, ReplicaId};
 use webbft_protocol::ordering::CheckpointFault;
-use webbft_protocol::replica::{Durability, Notice, Parameters, PeerFault, Record, TransferFault};
+use webbft_protocol::replica::{
+    Durability, Notice, Parameters, PeerFault, Recovered, Replica, ReplicaConfig, StableSnapshot,
+    StableSnapshotError, Start, TransferFault, VotesMemory,
+};
 use webbft_protocol::wire::{
     CheckpointCertificate, CheckpointId, ClientHeader, ExecutionResult, Frame, Manifest, Operation,
     PeerMessage, ReplicaHeader, Topic, encode,
@@ -637,28 +640,79 @@ fn a_service_that_is_not_deterministic_is_reported() {
     }
 }
 
-/// C5: the driver is asked to store the latest stable snapshot, and its word that it has done so
-/// is taken.
+/// C5: the driver stores the latest stable snapshot; then the log needs nothing before it.
 #[test]
-fn stable_snapshots_are_given_to_the_disk() {
+fn a_log_needs_nothing_before_a_stored_snapshot() {
     let mut net = Net::with(4, 1, Parameters { durability: Durability::Logged, ..parameters(4) });
+    let (client, reader) = (net.client(), net.client());
+    let topic = Topic::new("t").unwrap();
+    let subscribe = net.request(reader, 1, Operation::Subscribe(topic));
+    net.submit(reader, &subscribe, &[0, 1, 2, 3]);
+    order(&mut net, client, 1..=9);
+    let kept = net.stored[1].clone().unwrap();
+    assert_eq!(kept.cid(), Cid(8));
+    assert_eq!(net.replicas[1].status().durable, Cid(8));
+    let parts = (kept.snapshot().manifest().clone(), kept.snapshot().chunks().to_vec());
+    let certificate = kept.certificate().certificate();
+    let again = StableSnapshot::from_parts(&net.view, certificate, parts.0.clone(), parts.1);
+    assert_eq!(again.as_ref(), Ok(&*kept));
+    let other = StableSnapshot::from_parts(
+        &net.view,
+        certificate,
+        Manifest { cid: Cid(9), ..parts.0 },
+        kept.snapshot().chunks().to_vec(),
+    );
+    assert_eq!(other, Err(StableSnapshotError::Other));
+    assert!(net.records[1].iter().all(|record| record.cid() >= Some(Cid(8))));
+    // All at once: the state is in the snapshots and what follows them.
+    let before = net.replicas[0].executor().snapshot();
+    for replica in 0..4 {
+        net.restart_from_log(replica);
+    }
+    net.wait_ms(100);
+    for replica in 0..4 {
+        assert_eq!(net.replicas[replica].executor().snapshot(), before, "replica {replica}");
+        assert!(!net.replicas[replica].status().learner);
+        assert_eq!(net.replicas[replica].status().stable, Cid(8));
+    }
+    // Nobody has links to them any more but new clients.
+    let next = net.client();
+    net.invoke(next, 1, "together");
+    net.wait_ms(1000);
+    assert_eq!(net.logs(), vec![net.logs()[0].clone(); 4]);
+    assert_eq!(net.logs()[0].last(), Some(&"together"));
+}
+
+/// C5: a stored snapshot that this program cannot read makes a learner, which fetches the state.
+#[test]
+fn a_snapshot_that_cannot_be_read_is_fetched() {
+    let logged = Parameters { durability: Durability::Logged, ..parameters(4) };
+    // A table of sessions smaller than the stored one.
+    let mut net = Net::with(4, 1, logged);
     let client = net.client();
     order(&mut net, client, 1..=9);
-    let kept = net.replicas[1].poll_keep_snapshot().unwrap();
-    assert_eq!(kept.cid(), Cid(8));
-    assert!(net.replicas[1].poll_keep_snapshot().is_none());
-    let parts = (kept.snapshot().manifest().clone(), kept.snapshot().chunks().to_vec());
-    let again = webbft_protocol::replica::StableSnapshot::from_parts(
-        &net.view,
-        kept.certificate().certificate(),
-        parts.0,
-        parts.1,
+    let stable = net.stored[3].clone().unwrap();
+    let execution = ExecutionLimits { sessions: 0, ..parameters(4).execution };
+    assert_eq!(
+        Executor::<Log>::restore(stable.snapshot(), execution.clone()).unwrap_err(),
+        SnapshotError::Invalid("session")
     );
-    assert_eq!(again.as_ref(), Ok(&*kept));
-    let now = net.now;
-    net.replicas[1].handle_snapshot_durable(now, Cid(8));
-    assert_eq!(net.replicas[1].status().durable, Cid(8));
-    let certificate = kept.certificate().certificate().clone();
-    let (_, record) = net.replicas[1].poll_record().unwrap();
-    assert_eq!(record, Record::Checkpoint(certificate));
+    let parameters = Parameters { execution, ..parameters(4) };
+    let start = Start::Recovered(Box::new(Recovered {
+        snapshot: Some(stable),
+        records: net.records[3].clone(),
+        votes: VotesMemory::Complete,
+    }));
+    let config = ReplicaConfig {
+        view: std::sync::Arc::clone(&net.view),
+        me: 3,
+        signing_key: signing_key(3),
+        start,
+        parameters,
+    };
+    let mut replica = Replica::new(config, Log::default(), net.now);
+    let error = StableSnapshotError::Snapshot(SnapshotError::Invalid("session"));
+    assert_eq!(replica.poll_notice(), Some(Notice::TransferFailed { cid: Cid(8), error }));
+    assert_eq!(replica.poll_notice(), Some(Notice::Learning));
+    assert_eq!(replica.status().last_cid, Cid(0));
 }

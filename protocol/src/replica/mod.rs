@@ -93,6 +93,8 @@ pub struct Replica<S> {
     empty_batches: u32,
     /// Rotates over the peers that are asked for decisions.
     asked: usize,
+    /// How often somebody was asked.
+    fetches: u32,
     /// The last decided instance when the fetch timer was set.
     lagging_at: Option<Cid>,
     /// What the members say of their states (rules C).
@@ -164,6 +166,7 @@ impl<S: Service> Replica<S> {
             connected: ReplicaSet::EMPTY,
             empty_batches: 0,
             asked: me,
+            fetches: 0,
             lagging_at: None,
             checkpoints,
             snapshots: Snapshots::new(view.n(), logged),

@@ -17,7 +17,8 @@ use webbft_protocol::membership::{
     Cid, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View, ViewNumber,
 };
 use webbft_protocol::replica::{
-    ClientFault, LinkId, Notice, Parameters, Replica, ReplicaConfig, Start,
+    ClientFault, Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica,
+    ReplicaConfig, StableSnapshot, Start, VotesMemory,
 };
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
@@ -112,6 +113,18 @@ pub struct Net {
     pub notices: Vec<Vec<Notice>>,
     /// What becomes of a message on its way from one replica to another.
     pub tamper: Option<Tamper>,
+    /// What each replica has recorded, durable as soon as it is.
+    pub records: Vec<Vec<Record>>,
+    /// The snapshot that each replica has stored.
+    pub stored: Vec<Option<Arc<StableSnapshot>>>,
+    /// Replicas whose disks take everything and make nothing durable.
+    pub slow_disks: Vec<usize>,
+    /// The last record of each replica since it was started.
+    pub positions: Vec<LogPosition>,
+    /// Messages from one replica to another that get lost.
+    pub lost: fn(usize, usize, &PeerMessage) -> bool,
+    /// Every proposal that was made.
+    pub proposed: Vec<Batch>,
     parameters: Parameters,
     next_link: u64,
 }
@@ -122,6 +135,11 @@ pub type Tamper = Box<dyn FnMut(usize, usize, PeerMessage) -> Vec<PeerMessage>>;
 impl Net {
     pub fn new(n: usize, f: usize) -> Self {
         Self::with(n, f, Parameters::default())
+    }
+
+    /// Replicas that keep logs.
+    pub fn logged(n: usize, f: usize) -> Self {
+        Self::with(n, f, Parameters { durability: Durability::Logged, ..Parameters::default() })
     }
 
     pub fn with(n: usize, f: usize, parameters: Parameters) -> Self {
@@ -149,6 +167,12 @@ impl Net {
             clients: Vec::new(),
             notices: vec![Vec::new(); n],
             tamper: None,
+            records: vec![Vec::new(); n],
+            stored: vec![None; n],
+            slow_disks: Vec::new(),
+            positions: vec![LogPosition::default(); n],
+            lost: |_, _, _| false,
+            proposed: Vec::new(),
             parameters,
             next_link: 0,
         };
@@ -213,10 +237,30 @@ impl Net {
     /// Restarts a replica without memory.
     pub fn restart(&mut self, me: usize) {
         self.isolate(me);
-        let (start, service) = (Start::Learner, Log::default());
+        self.start(me, Start::Learner);
+        self.rejoin(me);
+    }
+
+    /// Restarts a replica with its log.
+    pub fn restart_from_log(&mut self, me: usize) {
+        self.isolate(me);
+        let (records, votes) = (self.records[me].clone(), VotesMemory::Complete);
+        let snapshot = self.stored[me].clone();
+        self.start(me, Start::Recovered(Box::new(Recovered { snapshot, records, votes })));
+        self.rejoin(me);
+    }
+
+    /// Everything that a replica has recorded becomes durable.
+    pub fn make_durable(&mut self, me: usize) {
+        self.slow_disks.retain(|&slow| slow != me);
+        let position = self.positions[me];
+        self.replicas[me].handle_durable(self.now, position);
+    }
+
+    fn start(&mut self, me: usize, start: Start) {
+        let service = Log::default();
         self.replicas[me] =
             Self::replica(&self.view, me, start, &self.parameters, service, self.now);
-        self.rejoin(me);
     }
 
     /// Puts a message on the wire as if `from` had sent it.
@@ -240,10 +284,24 @@ impl Net {
 
     /// Drains one replica's outputs onto the wires and to the clients.
     pub fn drain(&mut self, index: usize) {
+        while let Some((position, record)) = self.replicas[index].poll_record() {
+            if let Record::Checkpoint(certificate) = &record {
+                let covered = Some(certificate.checkpoint.cid);
+                self.records[index].retain(|kept| kept.cid().is_none() || kept.cid() > covered);
+            }
+            self.records[index].push(record);
+            self.positions[index] = position;
+            if !self.slow_disks.contains(&index) {
+                self.replicas[index].handle_durable(self.now, position);
+            }
+        }
         while let Some(sent) = self.replicas[index].poll_peer() {
             for to in sent.to.iter() {
                 let cut = self.cut.contains(&(index, to)) || self.cut.contains(&(to, index));
-                if !cut {
+                if let PeerMessage::Propose { batch, .. } = &sent.message {
+                    self.proposed.push(batch.clone());
+                }
+                if !cut && !(self.lost)(index, to, &sent.message) {
                     self.wires.entry((index, to)).or_default().push_back(sent.message.clone());
                 }
             }
@@ -262,13 +320,10 @@ impl Net {
         while let Some(notice) = self.replicas[index].poll_notice() {
             self.notices[index].push(notice);
         }
-        let mut durable = None;
-        while let Some((position, _)) = self.replicas[index].poll_record() {
-            durable = Some(position);
-        }
-        if let Some(up_to) = durable {
-            self.replicas[index].handle_durable(self.now, up_to);
-            self.drain(index);
+        if let Some(stable) = self.replicas[index].poll_keep_snapshot() {
+            let cid = stable.cid();
+            self.stored[index] = Some(stable);
+            self.replicas[index].handle_snapshot_durable(self.now, cid);
         }
         if let Some(job) = self.replicas[index].poll_job() {
             self.replicas[index].handle_job_done(self.now, job.run());

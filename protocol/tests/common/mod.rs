@@ -14,7 +14,8 @@ use webbft_protocol::auth::{
 };
 use webbft_protocol::execution::{Answer, Context, RestoreError, Service};
 use webbft_protocol::membership::{
-    Cid, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View, ViewNumber,
+    Cid, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ReplicaSet, ServiceId, SessionId, View,
+    ViewNumber,
 };
 use webbft_protocol::replica::{
     ClientFault, Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica,
@@ -266,6 +267,20 @@ impl Net {
     /// Puts a message on the wire as if `from` had sent it.
     pub fn inject(&mut self, from: usize, to: usize, message: PeerMessage) {
         self.wires.entry((from, to)).or_default().push_back(message);
+    }
+
+    /// Hands one replica a message as if `from` had sent it; nobody else moves.
+    pub fn tell(&mut self, from: usize, to: usize, message: PeerMessage) {
+        let bytes = PeerLink::encode(&self.view, message);
+        let verified = PeerLink::authenticated(&self.view, from).open(&bytes).unwrap();
+        self.replicas[to].handle_peer_message(self.now, verified);
+    }
+
+    /// What one replica has to say to its peers, which do not get it.
+    pub fn said(&mut self, index: usize) -> Vec<(ReplicaSet, PeerMessage)> {
+        std::iter::from_fn(|| self.replicas[index].poll_peer())
+            .map(|sent| (sent.to, sent.message))
+            .collect()
     }
 
     /// Puts a proposal on the wire as if `from` had made and signed it.

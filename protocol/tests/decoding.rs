@@ -6,15 +6,19 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use webbft_protocol::membership::{Cid, ClientId, Digest, Epoch, ServiceId, SessionId, ViewNumber};
+use webbft_protocol::membership::{
+    Cid, ClientId, Digest, Epoch, Regency, ServiceId, SessionId, ViewNumber,
+};
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::limits::{
-    MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PAYLOAD, MAX_PEER_FRAME, MAX_TOPIC, MAX_VOUCHES,
+    CHUNK_BYTES, MAX_BATCH_REQUESTS, MAX_CHUNKS, MAX_FETCH, MAX_PAYLOAD, MAX_PEER_FRAME, MAX_TOPIC,
+    MAX_VOUCHES,
 };
 use webbft_protocol::wire::{
-    Batch, BatchEntry, Certificate, ClientHeader, ClientHello, Decision, DecodeError,
-    ExecutionResult, Operation, PeerEnvelope, PeerMessage, ReplicaHeader, Request, RequestId,
-    ServerHello, Topic, Vouch, VouchGroup, Welcome, decode, encode,
+    Batch, BatchEntry, Certificate, CheckpointCertificate, CheckpointId, ClientHeader, ClientHello,
+    Decision, DecodeError, ExecutionResult, Manifest, Operation, PeerEnvelope, PeerMessage,
+    ReplicaHeader, Request, RequestId, ServerHello, SignedStopData, Sync, Topic, Vouch, VouchGroup,
+    Welcome, decode, encode,
 };
 
 /// Whatever decodes, decodes again from its own encoding to the same message.
@@ -158,9 +162,23 @@ fn limits_of_peer_messages() {
         entries: vec![(1, digest); entries],
     };
     let vouches = |groups| PeerMessage::Vouches { replace: false, groups };
-    let propose =
-        |count| PeerMessage::Propose { cid: Cid(1), epoch: Epoch(1), batch: batch(count) };
+    let propose = |count| PeerMessage::Propose {
+        cid: Cid(1),
+        epoch: Epoch(1),
+        batch: batch(count),
+        signature: Bytes::new(),
+    };
     let fetch = |count| PeerMessage::FetchBodies(vec![Vouch { id: id(1), digest }; count]);
+    let sync = |entries, stop_datas| {
+        let stop_data = SignedStopData { bytes: Bytes::new(), signature: Bytes::new() };
+        let stop_datas = vec![stop_data; stop_datas];
+        PeerMessage::Sync(Sync { regency: Regency(1), stop_datas, batch: batch(entries) })
+    };
+    let value = |entries, bodies| PeerMessage::Value {
+        cid: Cid(1),
+        batch: batch(entries),
+        bodies: vec![Bytes::new(); bodies],
+    };
     let decided = |entries, bodies, signatures| {
         PeerMessage::Decided(Decision {
             cid: Cid(1),
@@ -172,10 +190,32 @@ fn limits_of_peer_messages() {
             bodies: vec![Bytes::new(); bodies],
         })
     };
+    let stable = |signatures| PeerMessage::StableCheckpoint {
+        certificate: CheckpointCertificate {
+            checkpoint: CheckpointId { cid: Cid(1), hash: digest, digest },
+            signatures: vec![Default::default(); signatures],
+        },
+        first: Cid(1),
+    };
+    let manifest = |service_bytes, chunks| {
+        let (cid, hash, protocol_bytes) = (Cid(1), digest, 1);
+        let chunks = vec![digest; chunks];
+        PeerMessage::Manifest(Manifest { cid, hash, service_bytes, protocol_bytes, chunks })
+    };
+    let chunk = |len| {
+        let bytes = Bytes::from(vec![0; len]);
+        PeerMessage::Chunk { cid: Cid(1), index: 0, bytes }
+    };
+    let most = (MAX_CHUNKS as u64 - 1) * CHUNK_BYTES as u64;
     for message in [
         vouches(vec![group(MAX_VOUCHES)]),
         propose(MAX_BATCH_REQUESTS),
         fetch(MAX_FETCH),
+        stable(64),
+        manifest(most, MAX_CHUNKS),
+        chunk(CHUNK_BYTES),
+        sync(MAX_BATCH_REQUESTS, 64),
+        value(2, 2),
         decided(MAX_BATCH_REQUESTS, MAX_BATCH_REQUESTS, 64),
     ] {
         assert!(peer(message).is_ok());
@@ -186,9 +226,19 @@ fn limits_of_peer_messages() {
         vouches(vec![group(0); MAX_VOUCHES + 1]),
         propose(MAX_BATCH_REQUESTS + 1),
         fetch(MAX_FETCH + 1),
+        sync(MAX_BATCH_REQUESTS + 1, 1),
+        sync(1, 65),
+        value(2, 1),
+        value(MAX_BATCH_REQUESTS + 1, MAX_BATCH_REQUESTS + 1),
         decided(MAX_BATCH_REQUESTS + 1, MAX_BATCH_REQUESTS + 1, 1),
         decided(2, 1, 1),
         decided(1, 1, 65),
+        stable(65),
+        manifest(most + 1, MAX_CHUNKS + 1),
+        // The chunks must fit the lengths.
+        manifest(1, 1),
+        manifest(u64::MAX, 1),
+        chunk(CHUNK_BYTES + 1),
     ] {
         assert_eq!(peer(message), Err(DecodeError::FieldTooLong));
     }

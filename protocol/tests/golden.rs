@@ -9,16 +9,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use webbft_protocol::auth::{
     ClientHandshake, ClientIdentity, NoiseKeypair, ServerHandshake, SigningKey, sign_accept,
+    sign_checkpoint, sign_propose, sign_stop_data,
 };
 use webbft_protocol::membership::{
-    Cid, ClientId, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View,
-    ViewNumber,
+    Cid, ClientId, Digest, Epoch, MacAlgorithm, Member, Regency, ReplicaId, ServiceId, SessionId,
+    View, ViewNumber,
 };
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
-    Batch, BatchEntry, Certificate, ClientHeader, ClientHello, Decision, ExecutionResult, Frame,
-    HelloRefusal, Operation, PROTOCOL_VERSION, PeerEnvelope, PeerMessage, Refusal, ReplicaHeader,
-    Request, RequestId, ServerHello, Topic, Vouch, VouchGroup, Welcome, decode, encode,
+    Batch, BatchEntry, Certificate, CheckpointCertificate, ClientHeader, ClientHello, Decision,
+    Evidence, ExecutionResult, Frame, HelloRefusal, LastProof, Manifest, Operation,
+    PROTOCOL_VERSION, PeerEnvelope, PeerMessage, Refusal, ReplicaHeader, Request, RequestId,
+    ServerHello, StopData, Sync, Topic, Vouch, VouchGroup, Welcome, decode, encode,
 };
 
 /// One pinned message.
@@ -276,6 +278,30 @@ fn peer_messages() {
     let certificate =
         Certificate { epoch: Epoch(1), signatures: vec![(ReplicaId(0), signature.clone())] };
     let bodies = vec![Bytes::from_static(b"request")];
+    let manifest = Manifest {
+        cid: Cid(2048),
+        hash: Digest([0x55; 32]),
+        service_bytes: 1_048_577,
+        protocol_bytes: 300,
+        chunks: vec![Digest([0x66; 32]), Digest([0x77; 32]), Digest([0x88; 32])],
+    };
+    let checkpoint = manifest.id();
+    let signed = sign_checkpoint(&key, &view, &checkpoint);
+    let proposed = sign_propose(&key, &view, Cid(200), Epoch(1), hash);
+    let stop_data = sign_stop_data(
+        &key,
+        &StopData {
+            service: view.service,
+            view: view.number,
+            regency: Regency(2),
+            replica: ReplicaId(0),
+            last_cid: Cid(199),
+            last_hash: digest,
+            proof: LastProof::Certificate(certificate.clone()),
+            accepted: Some((Epoch(1), hash)),
+            writeset: vec![(Epoch(1), hash)],
+        },
+    );
     let messages = [
         ("status", PeerMessage::Status { last_cid: Cid(200), learner: true }),
         (
@@ -293,7 +319,15 @@ fn peer_messages() {
         ("resend vouches", PeerMessage::ResendVouches),
         ("fetch bodies", PeerMessage::FetchBodies(vec![vouch])),
         ("body", PeerMessage::Body(Bytes::from_static(b"request"))),
-        ("propose", PeerMessage::Propose { cid: Cid(200), epoch: Epoch(1), batch: batch.clone() }),
+        (
+            "propose",
+            PeerMessage::Propose {
+                cid: Cid(200),
+                epoch: Epoch(1),
+                batch: batch.clone(),
+                signature: proposed.clone(),
+            },
+        ),
         ("write", PeerMessage::Write { cid: Cid(200), epoch: Epoch(1), hash }),
         ("accept", PeerMessage::Accept { cid: Cid(200), epoch: Epoch(1), hash, signature }),
         ("fetch decisions", PeerMessage::FetchDecisions { from: Cid(150) }),
@@ -303,10 +337,57 @@ fn peer_messages() {
                 cid: Cid(200),
                 batch: batch.clone(),
                 certificate,
-                bodies,
+                bodies: bodies.clone(),
             }),
         ),
-        ("decisions gone", PeerMessage::DecisionsGone { first: Cid(170) }),
+        (
+            "stop",
+            PeerMessage::Stop {
+                regency: Regency(2),
+                evidence: Some(Evidence::TwoProposals {
+                    cid: Cid(200),
+                    epoch: Epoch(2),
+                    proposals: [(hash, proposed.clone()), (digest, proposed)],
+                }),
+            },
+        ),
+        ("stop data", PeerMessage::StopData(stop_data.clone())),
+        (
+            "sync",
+            PeerMessage::Sync(Sync {
+                regency: Regency(2),
+                stop_datas: vec![stop_data],
+                batch: batch.clone(),
+            }),
+        ),
+        ("fetch value", PeerMessage::FetchValue { cid: Cid(200), hash }),
+        (
+            "value",
+            PeerMessage::Value { cid: Cid(200), batch: batch.clone(), bodies: bodies.clone() },
+        ),
+        (
+            "stable checkpoint",
+            PeerMessage::StableCheckpoint {
+                certificate: CheckpointCertificate {
+                    checkpoint,
+                    signatures: vec![(ReplicaId(0), signed.clone())],
+                },
+                first: Cid(170),
+            },
+        ),
+        ("checkpoint", PeerMessage::Checkpoint { checkpoint, signature: signed }),
+        ("fetch manifest", PeerMessage::FetchManifest { cid: Cid(2048) }),
+        ("manifest", PeerMessage::Manifest(manifest)),
+        ("fetch chunk", PeerMessage::FetchChunk { cid: Cid(2048), index: 300 }),
+        (
+            "chunk",
+            PeerMessage::Chunk {
+                cid: Cid(2048),
+                index: 300,
+                bytes: Bytes::from_static(b"part of a state"),
+            },
+        ),
+        ("checkpoint gone", PeerMessage::CheckpointGone { cid: Cid(2048) }),
     ];
     let mut vectors: Vec<Vector> = messages
         .into_iter()

@@ -57,6 +57,7 @@ impl Daemon {
         let peer_address = peer_listener.local_addr()?;
         http_listener.set_nonblocking(true)?;
         let start = incarnation::begin(&config.data_dir)?;
+        let learner = start == Start::Learner;
         if let Some(misbehaviour) = misbehaviour {
             warn!(
                 replica = %id,
@@ -108,7 +109,7 @@ impl Daemon {
         let http_thread = spawn("http", move || serve_http(http_listener, site, http_stopped))?;
         info!(
             replica = %id, service = config.service, http = %http_address, peer = %peer_address,
-            learner = start == Start::Learner, "serving"
+            learner, "serving"
         );
         Ok(Self { http_address, peer_address, core, core_thread, stop_http, http_thread, ended })
     }

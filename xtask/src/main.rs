@@ -4,7 +4,9 @@
 mod builds;
 mod cluster;
 mod demo;
+mod fuzz;
 mod lint;
+mod mutants;
 mod process;
 mod screenshots;
 mod sim;
@@ -47,6 +49,10 @@ enum Command {
     Sim(sim::Args),
     /// Check whether a history of calls to a key-value store is linearizable
     CheckHistory(sim::CheckHistoryArgs),
+    /// Put known defects into a copy of the sources and see that each is caught
+    Mutants(mutants::Args),
+    /// Feed hostile input to decoders, replicas and clients, guided by coverage
+    Fuzz(fuzz::Args),
     /// Take the screenshots of the README from a running demo
     Screenshots(screenshots::Args),
 }
@@ -60,6 +66,8 @@ fn main() -> ExitCode {
         Command::Lint(args) => lint::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::CheckHistory(args) => sim::check_history(&args),
+        Command::Mutants(args) => mutants::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Screenshots(args) => screenshots::run(&args),
     });
     match outcome {

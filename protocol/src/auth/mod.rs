@@ -29,5 +29,8 @@ pub use noise::{ClientIdentity, NoiseKeypair};
 #[cfg(feature = "replica")]
 pub use peer::{FromPeer, PeerError, PeerLink};
 #[cfg(feature = "replica")]
-pub use signature::{CertificateError, SigningKey, VerifiedCertificate, sign_accept};
+pub use signature::{
+    CertificateError, SigningKey, StopDataError, VerifiedAccept, VerifiedCertificate,
+    VerifiedStopData, proves_leader_faulty, sign_accept, sign_propose, sign_stop_data,
+};
 pub use verified::Verified;

@@ -18,6 +18,9 @@ impl<S: Service> Replica<S> {
             // the interval at which a learner reports.
             self.empty_batches = self.empty_batches.max(3);
         }
+        if peer == self.consensus.leader() {
+            self.consensus.set_leader_learns(learner);
+        }
     }
 
     pub(super) fn send_vouches_to_leader(&mut self) {
@@ -88,14 +91,23 @@ impl<S: Service> Replica<S> {
         if !self.consensus.lags() {
             return;
         }
+        // Every other time anybody: the vote that is missing may be that of a member who has not
+        // been heard from.
+        self.fetches = self.fetches.wrapping_add(1);
         let ahead = self.consensus.ahead();
-        let candidates = if ahead.is_empty() { self.others() } else { ahead };
+        let anybody = ahead.is_empty() || self.fetches.is_multiple_of(2);
+        let candidates = if anybody { self.others() } else { ahead };
         let next = (1..=self.view.n())
             .map(|step| (self.asked + step) % self.view.n())
             .find(|&peer| candidates.contains(peer) && self.connected.contains(peer));
+        if let Some((cid, hash)) = self.consensus.wanted_value() {
+            // Anyone may have it, and not everyone who says so has.
+            let to = self.connected.iter().filter(|&peer| peer != self.me).collect();
+            self.send(to, PeerMessage::FetchValue { cid, hash });
+        }
         if let Some(peer) = next {
             self.asked = peer;
-            let from = self.consensus.last().next();
+            let from = self.consensus.proven().next();
             self.send(ReplicaSet::one(peer), PeerMessage::FetchDecisions { from });
         }
         self.set_timer(Timer::FetchDecisions, self.parameters.fetch_retry);

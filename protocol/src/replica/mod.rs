@@ -5,13 +5,18 @@
 //! voting, executing and the sending of vouches happen when a turn is drained, so that a batch is
 //! whatever was admitted when the slot became free.
 
+mod checkpointing;
 mod clients;
 mod exchange;
+mod log;
 mod output;
 mod parameters;
 mod queries;
 mod record;
+mod recovery;
+mod snapshots;
 mod timers;
+mod transfer;
 mod turn;
 
 use std::collections::VecDeque;
@@ -20,17 +25,25 @@ use std::sync::Arc;
 use crate::auth::{FromPeer, SigningKey, Verified};
 use crate::execution::{Executor, Service};
 use crate::membership::{Cid, ClientId, ReplicaSet, View};
-use crate::ordering::{Admission, Consensus, ConsensusConfig, LeaderTimer, Learner, Overdue, Vote};
+use crate::ordering::{
+    Admission, Checkpoints, Consensus, ConsensusConfig, LeaderTimer, Learner, Overdue, Vote,
+};
 use crate::time::{Instant, Now};
 use crate::wire::{ClientFrame, PeerMessage, Welcome};
 
 use clients::Clients;
+use log::{Held, Log};
+use snapshots::Snapshots;
 use timers::{Timer, Timers};
+use transfer::Transfer;
 
 pub use clients::ClientFault;
 pub use output::{LinkId, Notice, PeerFault, ReplicaStatus, ToClient, ToPeers};
-pub use parameters::Parameters;
+pub use parameters::{Durability, Parameters};
 pub use record::{LogPosition, Record, Value};
+pub use recovery::{Recovered, VotesMemory};
+pub use snapshots::{StableSnapshot, StableSnapshotError, StateJob, StateJobDone};
+pub use transfer::TransferFault;
 
 /// What a replica is started with.
 #[derive(Debug, Clone)]
@@ -48,13 +61,15 @@ pub struct ReplicaConfig {
 }
 
 /// What a replica remembers when it starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// It has never run before: there is nothing to remember.
     Genesis,
     /// It has run before and remembers nothing: it follows without voting until it is safe
     /// (rule D3).
     Learner,
+    /// It has run before and kept its log.
+    Recovered(Box<Recovered>),
 }
 
 /// A replica of a service.
@@ -78,11 +93,32 @@ pub struct Replica<S> {
     empty_batches: u32,
     /// Rotates over the peers that are asked for decisions.
     asked: usize,
+    /// How often somebody was asked.
+    fetches: u32,
     /// The last decided instance when the fetch timer was set.
     lagging_at: Option<Cid>,
+    /// What the members say of their states (rules C).
+    checkpoints: Checkpoints,
+    /// This replica's own.
+    snapshots: Snapshots<S>,
+    /// The state that it fetches.
+    transfer: Option<Transfer>,
+    /// The instance whose state is being restored from bytes.
+    restoring: Option<Cid>,
+    /// States up to this instance cannot be restored here.
+    unusable: Cid,
+    /// The latest stable checkpoint whose state is on disk.
+    durable: Cid,
+    /// Its own state is wrong: it neither executes nor answers until it has the right one
+    /// (rule C4).
+    suspended: bool,
+    /// The instance whose disputed state was reported last.
+    dissent: Option<Cid>,
     /// Since the last drain something may have changed.
     dirty: bool,
-    to_peers: VecDeque<ToPeers>,
+    log: Log,
+    to_peers: Held<ToPeers>,
+    to_clients: Held<ToClient>,
     notices: VecDeque<Notice>,
 }
 
@@ -95,11 +131,26 @@ impl<S: Service> Replica<S> {
     pub fn new(config: ReplicaConfig, service: S, now: Now) -> Self {
         let ReplicaConfig { view, me, signing_key, start, parameters } = config;
         assert!(me < view.n(), "a replica is a member of its view");
-        let voting = start == Start::Genesis;
-        let executor = Executor::new(service, parameters.execution.clone());
+        let mut notices = VecDeque::new();
+        let mut executor = Executor::new(service, parameters.execution.clone());
+        let (voting, recovered) = match start {
+            Start::Genesis => (true, None),
+            Start::Learner => (false, None),
+            Start::Recovered(mut recovered) => {
+                match recovered.restore(&parameters.execution) {
+                    Ok(Some(restored)) => executor = restored,
+                    Ok(None) => {}
+                    Err(notice) => notices.push_back(notice),
+                }
+                (recovered.votes == VotesMemory::Complete, Some(recovered))
+            }
+        };
         let max_drift = parameters.admission.max_drift;
+        let checkpoints = Checkpoints::new(Arc::clone(&view), me, signing_key.clone());
+        let logged = parameters.durability == Durability::Logged;
+        let view_of_config = Arc::clone(&view);
         let consensus = Consensus::new(
-            ConsensusConfig { view: Arc::clone(&view), me, signing_key, max_drift },
+            ConsensusConfig { view: view_of_config, me, signing_key, max_drift, logged },
             executor.time(),
             voting,
         );
@@ -115,15 +166,29 @@ impl<S: Service> Replica<S> {
             connected: ReplicaSet::EMPTY,
             empty_batches: 0,
             asked: me,
+            fetches: 0,
             lagging_at: None,
+            checkpoints,
+            snapshots: Snapshots::new(view.n(), logged),
+            transfer: None,
+            restoring: None,
+            unusable: Cid::ZERO,
+            durable: Cid::ZERO,
+            suspended: false,
+            dissent: None,
             dirty: true,
-            to_peers: VecDeque::new(),
-            notices: VecDeque::new(),
+            log: Log::default(),
+            to_peers: Held::default(),
+            to_clients: Held::default(),
+            notices,
             view,
             me,
             parameters,
             now,
         };
+        if let Some(recovered) = recovered {
+            replica.recover(*recovered);
+        }
         if !voting {
             replica.notices.push_back(Notice::Learning);
             replica.set_timer(Timer::LearnerStatus, replica.parameters.learner_interval);
@@ -150,6 +215,10 @@ impl<S: Service> Replica<S> {
         frame: Verified<ClientFrame>,
     ) -> Result<(), ClientFault> {
         self.begin(now);
+        if self.suspended {
+            // The client repeats it, or does with the others' answers (rule C4).
+            return Ok(());
+        }
         self.clients.handle_frame::<S>(
             link,
             frame.into_inner(),
@@ -177,7 +246,8 @@ impl<S: Service> Replica<S> {
         let to = ReplicaSet::one(peer);
         self.send(to, self.status_message());
         self.send_complete_set(to);
-        for message in self.consensus.resend() {
+        self.resend_checkpoints(to);
+        for message in self.consensus.resend(peer) {
             self.send(to, message);
         }
     }
@@ -186,6 +256,7 @@ impl<S: Service> Replica<S> {
     pub fn handle_peer_message(&mut self, now: Now, message: Verified<FromPeer>) {
         self.begin(now);
         let FromPeer { peer, message } = message.into_inner();
+        let Some(message) = self.handle_checkpoint_message(peer, message) else { return };
         match message {
             PeerMessage::Status { last_cid, learner } => {
                 self.handle_status(peer, last_cid, learner);
@@ -216,8 +287,8 @@ impl<S: Service> Replica<S> {
             PeerMessage::Body(bytes) => {
                 self.admission.handle_body(&bytes, self.executor.sessions());
             }
-            PeerMessage::Propose { cid, epoch, batch } => {
-                self.consensus.handle_propose(peer, cid, epoch, batch);
+            PeerMessage::Propose { cid, epoch, batch, signature } => {
+                self.consensus.handle_propose(peer, cid, epoch, batch, signature);
             }
             PeerMessage::Write { cid, epoch, hash } => {
                 self.consensus.handle_vote(peer, cid, epoch, hash, Vote::Write);
@@ -225,11 +296,16 @@ impl<S: Service> Replica<S> {
             PeerMessage::Accept { cid, epoch, hash, signature } => {
                 self.consensus.handle_vote(peer, cid, epoch, hash, Vote::Accept(signature));
             }
+            PeerMessage::FetchDecisions { from } if from < self.consensus.first_kept() => {
+                self.send_stable(ReplicaSet::one(peer));
+            }
             PeerMessage::FetchDecisions { from } => {
-                for message in self.consensus.serve(from) {
+                for message in self.consensus.serve(peer, from) {
                     self.send(ReplicaSet::one(peer), message);
                 }
             }
+            // A state that is wrong is not carried on (rule C4).
+            PeerMessage::Decided(_) if self.suspended => {}
             PeerMessage::Decided(decision) => {
                 if let Some(decided) = self.consensus.handle_decision(peer, decision) {
                     self.execute(&decided);
@@ -239,10 +315,26 @@ impl<S: Service> Replica<S> {
                     self.timers.set(Timer::FetchDecisions, at);
                 }
             }
-            PeerMessage::DecisionsGone { first } => {
-                if first > self.consensus.last().next() {
-                    self.notices.push_back(Notice::FellBehind { peer, first });
+            // Dealt with above.
+            PeerMessage::Checkpoint { .. }
+            | PeerMessage::StableCheckpoint { .. }
+            | PeerMessage::FetchManifest { .. }
+            | PeerMessage::Manifest(_)
+            | PeerMessage::FetchChunk { .. }
+            | PeerMessage::Chunk { .. }
+            | PeerMessage::CheckpointGone { .. } => {}
+            PeerMessage::Stop { regency, evidence } => {
+                self.consensus.handle_stop(peer, regency, evidence);
+            }
+            PeerMessage::StopData(signed) => self.consensus.handle_stop_data(peer, &signed),
+            PeerMessage::Sync(sync) => self.consensus.handle_sync(peer, &sync),
+            PeerMessage::FetchValue { cid, hash } => {
+                if let Some(value) = self.consensus.serve_value(cid, hash) {
+                    self.send(ReplicaSet::one(peer), value);
                 }
+            }
+            PeerMessage::Value { cid, batch, bodies } => {
+                self.consensus.handle_value(cid, batch, &bodies);
             }
         }
     }
@@ -251,6 +343,9 @@ impl<S: Service> Replica<S> {
     pub fn handle_peer_disconnected(&mut self, now: Now, peer: usize) {
         self.begin(now);
         self.connected.remove(peer);
+        if let Some(transfer) = &mut self.transfer {
+            transfer.handle_disconnected(peer);
+        }
     }
 
     /// Time has passed. Call when `now` is at or after [`Replica::next_deadline`].
@@ -271,6 +366,12 @@ impl<S: Service> Replica<S> {
                         self.set_timer(Timer::LearnerStatus, self.parameters.learner_interval);
                     }
                 }
+                Timer::Transfer => {
+                    if let Some(transfer) = &mut self.transfer {
+                        transfer.handle_deadline(now.instant);
+                    }
+                }
+                Timer::Prove => self.consensus.prove(),
                 // Both only wake the replica: draining does the rest.
                 Timer::ProposalClock | Timer::StaleSessions => {}
             }
@@ -301,6 +402,15 @@ impl<S: Service> Replica<S> {
         }
     }
 
+    /// The log's records up to `up_to` will survive a crash.
+    ///
+    /// # Panics
+    /// Where there is no such record: the driver is to blame.
+    pub fn handle_durable(&mut self, now: Now, up_to: LogPosition) {
+        self.begin(now);
+        self.log.handle_durable(up_to);
+    }
+
     // Outputs.
 
     /// When to call [`Replica::handle_deadline`]. Ask after draining.
@@ -313,13 +423,20 @@ impl<S: Service> Replica<S> {
     /// repeats what matters when a stream comes up.
     pub fn poll_peer(&mut self) -> Option<ToPeers> {
         self.settle();
-        self.to_peers.pop_front()
+        self.to_peers.poll(&self.log)
     }
 
     /// A frame for a client.
     pub fn poll_client(&mut self) -> Option<ToClient> {
         self.settle();
-        self.clients.poll()
+        self.to_clients.poll(&self.log)
+    }
+
+    /// The next record for the log, in order. Nothing that depends on it is given out before
+    /// [`Replica::handle_durable`] says that it will survive a crash.
+    pub fn poll_record(&mut self) -> Option<(LogPosition, Record)> {
+        self.settle();
+        self.log.poll()
     }
 
     /// Something worth knowing: for logs, metrics and tests.
@@ -357,6 +474,9 @@ impl<S: Service> Replica<S> {
             sessions: self.executor.sessions().len(),
             pending: self.admission.sessions().count(),
             links: self.clients.len(),
+            stable: self.checkpoints.stable().map_or(Cid::ZERO, |stable| stable.id().cid),
+            durable: self.durable,
+            transfer: self.transfer.as_ref().map(Transfer::progress),
         }
     }
 
@@ -386,9 +506,18 @@ impl<S: Service> Replica<S> {
     }
 
     fn send(&mut self, to: ReplicaSet, message: PeerMessage) {
-        if !to.is_empty() {
-            self.to_peers.push_back(ToPeers { to, message });
+        if to.is_empty() {
+            return;
         }
+        let after = match message {
+            PeerMessage::Propose { .. }
+            | PeerMessage::Write { .. }
+            | PeerMessage::Accept { .. }
+            | PeerMessage::StopData(_)
+            | PeerMessage::Sync(_) => self.log.word(),
+            _ => LogPosition::default(),
+        };
+        self.to_peers.push(after, ToPeers { to, message });
     }
 
     fn set_timer(&mut self, timer: Timer, after: std::time::Duration) {

@@ -17,18 +17,24 @@ pub(super) enum Timer {
     LearnerStatus,
     /// A proposal's time is no longer ahead of the clock (rule N6).
     ProposalClock,
+    /// What was decided has been answered: verify the signatures (rule N3).
+    Prove,
     /// A pending session's birth has become old enough to fall behind the horizon (rule A8).
     StaleSessions,
+    /// What was asked of a peer for a state transfer has not come (rule C6).
+    Transfer,
 }
 
-const TABLE: [Timer; 7] = [
+const TABLE: [Timer; 9] = [
     Timer::SendVouches,
     Timer::FetchBodies,
     Timer::FetchDecisions,
     Timer::AskForVouches,
     Timer::LearnerStatus,
     Timer::ProposalClock,
+    Timer::Prove,
     Timer::StaleSessions,
+    Timer::Transfer,
 ];
 
 /// At most one deadline a kind.

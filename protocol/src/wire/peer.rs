@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::{CheckpointCertificate, CheckpointId, Manifest};
 use super::codec::{DecodeError, decode, encode};
-use super::limits::{MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PEER_FRAME, MAX_VOUCHES};
+use super::limits::{CHUNK_BYTES, MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PEER_FRAME, MAX_VOUCHES};
 use super::request::{RequestId, SessionKey};
+use super::synchronisation::{Evidence, SignedStopData, Sync};
 use crate::membership::{
-    Cid, ClientId, Digest, Epoch, ReplicaId, ReplicaSet, ServiceId, SessionId, ViewNumber,
+    Cid, ClientId, Digest, Epoch, Regency, ReplicaId, ReplicaSet, ServiceId, SessionId, ViewNumber,
 };
 use crate::time::UnixMicros;
 
@@ -156,6 +158,9 @@ pub enum PeerMessage {
         epoch: Epoch,
         /// The proposed batch.
         batch: Batch,
+        /// Ed25519 signature over [`propose_bytes`](PeerMessage::propose_bytes): two of them for
+        /// one instance and epoch are evidence (rule S9).
+        signature: Bytes,
     },
     /// First vote.
     Write {
@@ -184,10 +189,76 @@ pub enum PeerMessage {
     },
     /// A decided instance with its proof.
     Decided(Decision),
-    /// Decisions before `first` are no longer kept.
-    DecisionsGone {
-        /// The oldest decision kept.
+    /// What regency the sender wants at present, in place of what it wanted before (rule S2): a
+    /// later one than it has installed, or that one itself.
+    Stop {
+        /// The regency, and with it every one up to this (rule S4).
+        regency: Regency,
+        /// Proof that a leader is faulty, where there is one (rule S9).
+        evidence: Option<Evidence>,
+    },
+    /// The sender has installed a regency and tells its leader what it knows (rule S5).
+    StopData(SignedStopData),
+    /// The new leader's choice (rule S6).
+    Sync(Sync),
+    /// Send batch and bodies of this hash, where held: a leader change has bound it (rule S7).
+    FetchValue {
+        /// The instance.
+        cid: Cid,
+        /// The hash.
+        hash: Digest,
+    },
+    /// Batch and bodies that an instance may decide.
+    Value {
+        /// The instance.
+        cid: Cid,
+        /// The batch.
+        batch: Batch,
+        /// The requests' bytes, in the batch's order.
+        bodies: Vec<Bytes>,
+    },
+    /// A stable checkpoint (rule C3): on a new stream, whenever there is a newer one, and in
+    /// answer to [`PeerMessage::FetchDecisions`] where those are no longer kept.
+    StableCheckpoint {
+        /// The proof.
+        certificate: CheckpointCertificate,
+        /// The oldest decision that the sender keeps: before it, only the state helps.
         first: Cid,
+    },
+    /// The sender's state after an instance (rule C2).
+    Checkpoint {
+        /// Which.
+        checkpoint: CheckpointId,
+        /// Ed25519 over [`CheckpointId::signed_bytes`].
+        signature: Bytes,
+    },
+    /// Send the manifest of the stable checkpoint after this instance.
+    FetchManifest {
+        /// The instance.
+        cid: Cid,
+    },
+    /// The manifest of a stable checkpoint.
+    Manifest(Manifest),
+    /// Send one chunk of the stable checkpoint after this instance.
+    FetchChunk {
+        /// The instance.
+        cid: Cid,
+        /// The chunk's place in the manifest.
+        index: u32,
+    },
+    /// A chunk of a stable checkpoint.
+    Chunk {
+        /// The instance.
+        cid: Cid,
+        /// The chunk's place in the manifest.
+        index: u32,
+        /// The chunk.
+        bytes: Bytes,
+    },
+    /// The sender does not keep the state after this instance, or not any more.
+    CheckpointGone {
+        /// The instance.
+        cid: Cid,
     },
 }
 
@@ -235,6 +306,18 @@ impl PeerMessage {
         encode(&("webbft accept v1", service, view, cid, epoch, hash))
     }
 
+    /// What a PROPOSE's signature covers (rule S9).
+    #[must_use]
+    pub fn propose_bytes(
+        service: ServiceId,
+        view: ViewNumber,
+        cid: Cid,
+        epoch: Epoch,
+        hash: Digest,
+    ) -> Vec<u8> {
+        encode(&("webbft propose v1", service, view, cid, epoch, hash))
+    }
+
     fn within_limits(&self) -> bool {
         match self {
             Self::Vouches { groups, .. } => {
@@ -246,6 +329,13 @@ impl PeerMessage {
                 decision.batch.entries.len() <= MAX_BATCH_REQUESTS
                     && decision.bodies.len() == decision.batch.entries.len()
                     && decision.certificate.signatures.len() <= ReplicaSet::CAPACITY
+            }
+            Self::StableCheckpoint { certificate, .. } => certificate.within_limits(),
+            Self::Manifest(manifest) => manifest.within_limits(),
+            Self::Chunk { bytes, .. } => bytes.len() <= CHUNK_BYTES,
+            Self::Sync(sync) => sync.within_limits(),
+            Self::Value { batch, bodies, .. } => {
+                batch.entries.len() <= MAX_BATCH_REQUESTS && bodies.len() == batch.entries.len()
             }
             _ => true,
         }

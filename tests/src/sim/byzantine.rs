@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use webbft_protocol::auth::{PeerLink, SigningKey, sign_accept};
-use webbft_protocol::membership::{Cid, Digest, Epoch, View};
+use webbft_protocol::auth::{PeerLink, SigningKey, sign_accept, sign_checkpoint, sign_propose};
+use webbft_protocol::membership::{Cid, Digest, Epoch, ReplicaSet, View};
 use webbft_protocol::replica::ToPeers;
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
-    Batch, BatchEntry, Certificate, ClientFrame, ClientHeader, Decision, ExecutionResult, Frame,
-    Operation, PeerMessage, Refusal, ReplicaFrame, ReplicaHeader, Request, RequestId, Vouch,
-    VouchGroup, Welcome, encode,
+    Batch, BatchEntry, Certificate, CheckpointCertificate, CheckpointId, ClientFrame, ClientHeader,
+    Decision, ExecutionResult, Frame, Operation, PeerMessage, Refusal, ReplicaFrame, ReplicaHeader,
+    Request, RequestId, Vouch, VouchGroup, Welcome, encode,
 };
 
 use super::draw::Draw;
@@ -37,6 +37,8 @@ pub struct Byzantine {
     overheard: Vec<Request>,
     forged: BTreeMap<Digest, Bytes>,
     last_cid: Cid,
+    /// The replicas that a selective one talks to.
+    favoured: ReplicaSet,
 }
 
 /// A frame to the member at a position.
@@ -45,7 +47,13 @@ pub type Addressed = (usize, Bytes);
 impl Byzantine {
     /// The misdeeds of the replica at position `me`.
     #[must_use]
-    pub fn new(view: Arc<View>, me: usize, key: SigningKey, misdeeds: Vec<Misdeed>) -> Self {
+    pub fn new(
+        view: Arc<View>,
+        me: usize,
+        key: SigningKey,
+        misdeeds: Vec<Misdeed>,
+        favoured: ReplicaSet,
+    ) -> Self {
         Self {
             view,
             me,
@@ -56,6 +64,7 @@ impl Byzantine {
             overheard: Vec::new(),
             forged: BTreeMap::new(),
             last_cid: Cid::ZERO,
+            favoured,
         }
     }
 
@@ -63,7 +72,7 @@ impl Byzantine {
     #[must_use]
     pub fn conspirator(view: Arc<View>, me: usize, key: SigningKey) -> Self {
         let misdeeds = vec![Misdeed::LieToClients];
-        Self { consistent: true, ..Self::new(view, me, key, misdeeds) }
+        Self { consistent: true, ..Self::new(view, me, key, misdeeds, ReplicaSet::EMPTY) }
     }
 
     fn does(&self, misdeed: Misdeed) -> bool {
@@ -86,6 +95,9 @@ impl Byzantine {
         let mut frames = Vec::new();
         for to in out.to.iter() {
             let message = out.message.clone();
+            if self.does(Misdeed::Selective) && !self.favoured.contains(to) {
+                continue;
+            }
             match message {
                 PeerMessage::Write { cid, epoch, .. } | PeerMessage::Accept { cid, epoch, .. }
                     if self.does(Misdeed::EquivocateVotes) && !draw.chance(1, 4) =>
@@ -260,9 +272,21 @@ impl Byzantine {
         let epoch = Epoch(1);
         match draw.below(6) {
             0 => PeerMessage::Status { last_cid: far, learner: draw.chance(1, 2) },
-            1 => PeerMessage::DecisionsGone { first: far },
+            1 => {
+                let digest = Digest::of(&draw.number().to_be_bytes());
+                let checkpoint = CheckpointId { cid: far, hash: digest, digest };
+                let signature = sign_checkpoint(&self.key, &self.view, &checkpoint);
+                let names = self.view.members.iter().map(|member| member.id);
+                let signatures = names.map(|id| (id, signature.clone())).collect();
+                let certificate = CheckpointCertificate { checkpoint, signatures };
+                PeerMessage::StableCheckpoint { certificate, first: far }
+            }
             2 => PeerMessage::FetchDecisions { from: *draw.pick(&[Cid::ZERO, Cid(1), far]) },
-            3 => PeerMessage::Propose { cid, epoch, batch },
+            3 => {
+                let hash = batch.hash(self.view.service, self.view.number, cid);
+                let signature = sign_propose(&self.key, &self.view, cid, epoch, hash);
+                PeerMessage::Propose { cid, epoch, batch, signature }
+            }
             _ => {
                 // A certificate of its own signature, in many names and many times over.
                 let hash = batch.hash(self.view.service, self.view.number, cid);

@@ -287,8 +287,14 @@ pub struct LeaderChange<const CORRECT: usize> {
     /// The scope.
     pub scope: Scope,
     /// Values that a SYNC can justify, by epoch and STOPDATAs.
-    known: RefCell<FxHashMap<(usize, Vec<Vec<Data>>), u8>>,
+    known: RefCell<FxHashMap<Told, u8>>,
 }
+
+/// A regency, and the STOPDATAs of each correct replica that could be in its SYNC.
+type Told = (usize, Vec<Vec<Data>>);
+
+/// Adds a step: its label, whether it is fair, and the replica after it.
+type Push<'a> = &'a mut dyn FnMut(&'static str, &[u8], bool, Replica);
 
 /// STOPDATAs in a SYNC.
 #[derive(Debug, Default)]
@@ -467,12 +473,7 @@ impl<const CORRECT: usize> LeaderChange<CORRECT> {
         state.replicas.iter().filter(accepted).count() + self.scope.liars >= self.scope.quorum()
     }
 
-    fn votes(
-        &self,
-        state: &State<CORRECT>,
-        who: usize,
-        push: &mut dyn FnMut(&'static str, &[u8], bool, Replica),
-    ) {
+    fn votes(&self, state: &State<CORRECT>, who: usize, push: Push<'_>) {
         let (rules, scope) = (&self.rules, &self.scope);
         let replica = &state.replicas[who];
         let current = usize::from(replica.regency);

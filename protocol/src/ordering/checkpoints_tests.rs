@@ -77,6 +77,8 @@ fn a_bad_signature_is_left_out_and_its_sender_named() {
     say(&mut checkpoints, 1, own);
     checkpoints.handle_checkpoint(2, own, signed(3, &own)).unwrap();
     assert_eq!(advance(&mut checkpoints), (None, vec![2]));
+    let long = Bytes::from(vec![0; 65]);
+    assert_eq!(checkpoints.handle_checkpoint(3, own, long), Err(CheckpointFault::Signature));
     // Once is enough: it is not looked at again, and the good one counts.
     assert_eq!(advance(&mut checkpoints), (None, vec![]));
     say(&mut checkpoints, 2, own);

@@ -77,7 +77,10 @@ impl Daemon {
             signing_key: config.keys.signing.clone(),
             keypair: config.keys.noise.clone(),
             start,
-            parameters: Parameters::default(),
+            parameters: Parameters {
+                execution: config.checkpoints.limits(),
+                ..Parameters::default()
+            },
             misbehaviour,
             handshake_timeout,
             inbox,

@@ -78,6 +78,7 @@ impl Daemon {
             keypair: config.keys.noise.clone(),
             start,
             parameters: Parameters {
+                request_timeout: config.request_timeout,
                 execution: config.checkpoints.limits(),
                 ..Parameters::default()
             },

@@ -12,5 +12,6 @@
 mod basic;
 mod byzantine_clients;
 mod history;
+mod leader;
 mod network;
 mod support;

@@ -59,8 +59,8 @@ pub(crate) struct Options {
     pub(crate) liar: bool,
     /// A proxy stands between every two replicas.
     pub(crate) proxied: bool,
-    /// A line for every `replica.toml`, in place of `durability = "memory"`.
-    pub(crate) durability: Option<&'static str>,
+    /// Lines for every `replica.toml`, in place of `durability = "memory"`.
+    pub(crate) settings: Option<&'static str>,
 }
 
 /// One replica's process.
@@ -122,8 +122,8 @@ impl Cluster {
         if options.proxied {
             cluster.put_proxies_between();
         }
-        if let Some(durability) = options.durability {
-            cluster.edit_configs("durability = \"memory\"", durability);
+        if let Some(settings) = options.settings {
+            cluster.edit_configs("durability = \"memory\"", settings);
         }
         cluster.processes = (0..4).map(|index| Some(cluster.launch(index))).collect();
         cluster
@@ -294,6 +294,27 @@ impl Cluster {
             }
             assert!(Instant::now() < deadline, "replica {index} is never {what}: {status:?}");
             // Asking is all that can be done: the status is a page, not a stream.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The leader, as a running replica other than `except` knows it: the one with the highest
+    /// regency is asked.
+    pub(crate) fn leader(&self, except: Option<usize>) -> usize {
+        let asked =
+            (0..4).filter(|index| Some(*index) != except && self.processes[*index].is_some());
+        let known = asked.filter_map(|index| self.status(index));
+        let latest = known.max_by_key(|status| status["regency"].as_u64());
+        let leader = latest.and_then(|status| status["leader"].as_u64());
+        usize::try_from(leader.expect("a replica runs and knows its leader")).unwrap()
+    }
+
+    /// Waits until the other replicas follow another leader than this.
+    pub(crate) async fn replaced(&self, leader: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        // What a status says may be a quarter of a second old.
+        while self.leader(Some(leader)) == leader {
+            assert!(Instant::now() < deadline, "replica {leader} is leader for ever");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -16,7 +16,6 @@ use crate::byzantine::Misbehaviour;
 use crate::config::Config;
 use crate::core::{CoreInbox, CoreSetup, ToCore, ToCoreSender};
 use crate::http::{self, Site};
-use crate::incarnation;
 use crate::services::Services;
 use crate::status::Shared;
 
@@ -56,7 +55,7 @@ impl Daemon {
         let http_address = http_listener.local_addr()?;
         let peer_address = peer_listener.local_addr()?;
         http_listener.set_nonblocking(true)?;
-        let start = incarnation::begin(&config.data_dir)?;
+        let start = Start::Genesis;
         if let Some(misbehaviour) = misbehaviour {
             warn!(
                 replica = %id,

@@ -26,7 +26,7 @@ pub mod config;
 mod core;
 pub mod daemon;
 mod http;
-mod incarnation;
+mod storage;
 pub mod init;
 mod keys;
 mod log;

@@ -1,0 +1,197 @@
+//! The thread that writes: group commit, and word to the core of what is on disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread::JoinHandle;
+
+use tracing::debug;
+use webbft_protocol::membership::Cid;
+use webbft_protocol::replica::{LogPosition, Record};
+
+use super::error::StorageError;
+use super::store::{Changes, SnapshotParts, Store};
+use super::Votes;
+
+/// While more than this waits for the disk, the core keeps its records: it gets slower, not
+/// larger.
+const MAX_WAITING: usize = 32 << 20;
+/// What one commit takes, unless a single record is larger.
+const MAX_COMMIT: usize = 16 << 20;
+
+/// What the thread tells the core.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// All records up to this one are on disk.
+    Durable(LogPosition),
+    /// The snapshot of this checkpoint is on disk, and may be asked for in the log.
+    SnapshotDurable(Cid),
+    /// Nothing is written any more.
+    Failed(StorageError),
+}
+
+#[derive(Debug)]
+enum Job {
+    Record(Record, usize),
+    Snapshot(SnapshotParts),
+    Votes(Votes),
+    /// Write what is queued, then end and leave a clean file.
+    Finish,
+}
+
+/// The core's end of the thread. Dropped without [`finish`](Writer::finish), the thread writes
+/// what is queued and ends.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    jobs: Sender<Job>,
+    waiting: Arc<AtomicUsize>,
+    thread: JoinHandle<Result<(), StorageError>>,
+}
+
+impl Writer {
+    /// Starts the thread. The first record has the position 1: positions count from this start
+    /// on, those in the file go on.
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread.
+    pub(crate) fn start(
+        store: Store,
+        report: impl FnMut(Report) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (jobs, queue) = channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let written = Arc::clone(&waiting);
+        let thread = std::thread::Builder::new()
+            .name("storage".to_owned())
+            .spawn(move || Thread { store, queue, waiting: written, report }.run())?;
+        Ok(Self { jobs, waiting, thread })
+    }
+
+    /// Is there room for another record? Where there is not, a [`Report::Durable`] will come.
+    pub(crate) fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) < MAX_WAITING
+    }
+
+    /// Queues the next record of the log.
+    pub(crate) fn append(&self, record: Record) {
+        let size = size_of_record(&record);
+        self.waiting.fetch_add(size, Ordering::Relaxed);
+        self.send(Job::Record(record, size));
+    }
+
+    /// Queues a snapshot. Of several that wait, only the last is written.
+    pub(crate) fn keep_snapshot(&self, parts: SnapshotParts) {
+        self.send(Job::Snapshot(parts));
+    }
+
+    /// Notes, after the records queued so far, whether the log holds all votes.
+    pub(crate) fn set_votes(&self, votes: Votes) {
+        self.send(Job::Votes(votes));
+    }
+
+    /// Writes what is queued and ends; waits for it.
+    ///
+    /// # Errors
+    /// What was reported as [`Report::Failed`].
+    pub(crate) fn finish(self) -> Result<(), StorageError> {
+        self.send(Job::Finish);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    fn send(&self, job: Job) {
+        if self.jobs.send(job).is_err() {
+            debug!("the storage thread has ended");
+        }
+    }
+}
+
+/// About how many bytes a record will have: a bound on memory needs no more.
+fn size_of_record(record: &Record) -> usize {
+    let value = match record {
+        Record::Written { value, .. } | Record::Decided { value: Some(value), .. } => value,
+        _ => return 1024,
+    };
+    value.bodies.iter().map(|body| body.len() + 128).sum::<usize>() + 1024
+}
+
+struct Thread<R> {
+    store: Store,
+    queue: Receiver<Job>,
+    waiting: Arc<AtomicUsize>,
+    report: R,
+}
+
+impl<R: FnMut(Report)> Thread<R> {
+    fn run(self) -> Result<(), StorageError> {
+        let Self { mut store, queue, waiting, mut report } = self;
+        let mut position = 0;
+        let mut next_snapshot: Option<SnapshotParts> = None;
+        let mut end = None;
+        while end.is_none() {
+            // What has come since the last commit.
+            let mut changes = Changes::default();
+            let mut size = 0;
+            let mut idle = !store.has_work() && next_snapshot.is_none();
+            while end.is_none() && size < MAX_COMMIT {
+                let job = if idle {
+                    queue.recv().map_err(|_| TryRecvError::Disconnected)
+                } else {
+                    queue.try_recv()
+                };
+                idle = false;
+                match job {
+                    Ok(Job::Record(record, bytes)) => {
+                        changes.records.push(record);
+                        size += bytes;
+                    }
+                    Ok(Job::Snapshot(parts)) => next_snapshot = Some(parts),
+                    Ok(Job::Votes(votes)) => changes.votes = Some(votes),
+                    Ok(Job::Finish) => end = Some(End::Clean),
+                    Err(TryRecvError::Disconnected) => end = Some(End::Abandoned),
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+            if !store.is_keeping()
+                && end.is_none()
+                && let Some(parts) = next_snapshot.take()
+            {
+                let cid = parts.certificate.checkpoint.cid;
+                if store.has_snapshot(cid) {
+                    report(Report::SnapshotDurable(cid));
+                } else {
+                    store.keep_snapshot(parts);
+                }
+            }
+            if changes.is_empty() && !store.has_work() {
+                continue;
+            }
+            let outcome = store.commit(&changes);
+            waiting.fetch_sub(size, Ordering::Relaxed);
+            match outcome {
+                Ok(snapshot) => {
+                    if !changes.records.is_empty() {
+                        position += changes.records.len() as u64;
+                        report(Report::Durable(LogPosition(position)));
+                    }
+                    if let Some(cid) = snapshot {
+                        report(Report::SnapshotDurable(cid));
+                    }
+                }
+                Err(error) => {
+                    report(Report::Failed(error.clone()));
+                    return Err(error);
+                }
+            }
+        }
+        match end {
+            Some(End::Clean) => store.close(),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Clean,
+    Abandoned,
+}

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 use webbft_protocol::replica::{Parameters, Start};
 
+use crate::Recovery;
 use crate::admission::Admission;
 use crate::byzantine::Misbehaviour;
 use crate::config::Config;
@@ -18,6 +19,8 @@ use crate::core::{CoreInbox, CoreSetup, ToCore, ToCoreSender};
 use crate::http::{self, Site};
 use crate::services::Services;
 use crate::status::Shared;
+use crate::storage::Identity;
+use crate::storage::data_dir::{Memory, Place};
 
 /// A replica at work on threads of its own. Dropping it leaves it running; see
 /// [`stop`](Daemon::stop).
@@ -36,10 +39,12 @@ impl Daemon {
     /// Starts a replica; it serves when this returns.
     ///
     /// # Errors
-    /// Where the service is unknown, a port is taken, or the operating system refuses.
+    /// Where the service is unknown, a port is taken, the storage is damaged or not this
+    /// replica's, or the operating system refuses.
     pub fn start(
         config: Config,
         services: &Services,
+        recovery: Recovery,
         misbehaviour: Option<Misbehaviour>,
     ) -> anyhow::Result<Self> {
         let run = services.get(&config.service).ok_or_else(|| {
@@ -55,7 +60,24 @@ impl Daemon {
         let http_address = http_listener.local_addr()?;
         let peer_address = peer_listener.local_addr()?;
         http_listener.set_nonblocking(true)?;
-        let start = Start::Genesis;
+        let place = Place {
+            dir: &config.data_dir,
+            config_dir: &config.config_dir,
+            durability: config.durability,
+            identity: Identity {
+                service: config.view.service,
+                view: config.view.number,
+                replica: id,
+            },
+            alone: config.view.n() == 1,
+        };
+        let (memory, store) = place.begin(recovery)?;
+        let start = match memory {
+            Memory::Genesis => Start::Genesis,
+            Memory::Lost => Start::Learner,
+            Memory::Recovered(_) => Start::Learner,
+        };
+        let _ = store;
         if let Some(misbehaviour) = misbehaviour {
             warn!(
                 replica = %id,

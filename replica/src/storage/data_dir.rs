@@ -37,8 +37,10 @@ pub enum Durability {
 }
 
 impl Durability {
-    /// All, in the order in which they are listed for people.
-    pub(crate) const ALL: [Self; 3] = [Self::Sync, Self::Async, Self::Memory];
+    /// The one of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Sync, Self::Async, Self::Memory].into_iter().find(|mode| mode.name() == name)
+    }
 
     /// Its name in a configuration.
     #[must_use]
@@ -193,16 +195,15 @@ impl Place<'_> {
             warn!("the last stop was not clean: what was not yet on disk is lost");
             contents.votes = Votes::Complete;
         } else if recovery.accept_lost_votes && contents.votes != Votes::Complete {
-            ensure!(
-                contents.votes == Votes::Doubtful || !is_empty,
-                "--accept-lost-votes: this replica remembers nothing at all; start it without, and \
-                 it fetches the state from the others"
-            );
-            warn!(
-                "VOTING ALTHOUGH VOTES MAY BE FORGOTTEN (--accept-lost-votes): the replicas may \
-                 contradict what clients were told before"
-            );
-            contents.votes = Votes::Complete;
+            if contents.votes == Votes::Lost && is_empty {
+                warn!("--accept-lost-votes: this replica remembers nothing at all, and follows");
+            } else {
+                warn!(
+                    "VOTING ALTHOUGH VOTES MAY BE FORGOTTEN (--accept-lost-votes): the replicas \
+                     may contradict what clients were told before"
+                );
+                contents.votes = Votes::Complete;
+            }
         }
         let votes = Some(self.running(contents.votes));
         store.commit(&Changes { votes, ..Changes::default() })?;
@@ -227,9 +228,7 @@ impl Place<'_> {
     fn mark_as_run(&self) -> anyhow::Result<()> {
         let incarnation = self.dir.join(INCARNATION);
         let marked = match fs::rename(self.dir.join(GENESIS), &incarnation) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                create(&incarnation, MARKER_TEXT)
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => create(&incarnation, MARKER_TEXT),
             result => result,
         };
         marked.with_context(|| format!("cannot write {}", incarnation.display()))?;

@@ -7,7 +7,7 @@ use webbft_protocol::membership::{ReplicaId, ServiceId, ViewNumber};
 
 /// Why a replica cannot use its storage. Each message names the file and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StorageError {
+pub(crate) enum StorageError {
     /// The disk, or the quota, is full.
     #[error(
         "{}: no space left on the device; free some and start the replica again: \
@@ -71,13 +71,13 @@ pub enum StorageError {
 
 /// Whose storage it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The service.
-    pub service: ServiceId,
+    pub(crate) service: ServiceId,
     /// The view.
-    pub view: ViewNumber,
+    pub(crate) view: ViewNumber,
     /// The replica.
-    pub replica: ReplicaId,
+    pub(crate) replica: ReplicaId,
 }
 
 impl std::fmt::Display for Identity {

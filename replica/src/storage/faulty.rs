@@ -49,6 +49,11 @@ impl FaultyDisk {
         self.0.lock().unwrap().operations_left = Some(operations);
     }
 
+    /// While this is held, everything that uses the disk waits.
+    pub(super) fn hold(&self) -> impl Drop {
+        self.0.lock().unwrap()
+    }
+
     pub(super) fn bytes(&self) -> Vec<u8> {
         self.0.lock().unwrap().seen.clone()
     }

@@ -28,7 +28,7 @@ const SNAPSHOT_STEP: usize = 4 << 20;
 /// How many rows that are not needed any more one commit removes.
 const REMOVAL_STEP: usize = 1024;
 /// A file that is larger than this and mostly free is compacted when it is opened.
-const COMPACT_FROM: u64 = 64 << 20;
+const COMPACT_FROM: u64 = 32 << 20;
 
 type Result<T> = std::result::Result<T, StorageError>;
 
@@ -107,9 +107,8 @@ impl Store {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
             _ => {}
         }
-        let store = Self::begin(&unfinished, identity, votes, |builder| {
-            builder.create(&unfinished)
-        })?;
+        let store =
+            Self::begin(&unfinished, identity, votes, |builder| builder.create(&unfinished))?;
         store.close()?;
         fs::rename(&unfinished, &path).map_err(io)?;
         sync_dir(dir)?;
@@ -245,9 +244,8 @@ impl Store {
                 return Err(self.damaged(format!("record {expected} of the log is missing")));
             }
             let record = self.open_record("log", &position.to_le_bytes(), row.value());
-            let record = record.map_err(|what| {
-                self.damaged(format!("record {position} of the log {what}"))
-            })?;
+            let record = record
+                .map_err(|what| self.damaged(format!("record {position} of the log {what}")))?;
             kinds.push_back(Kind::of(&record));
             records.push(record);
             expected += 1;

@@ -1,18 +1,18 @@
 use std::path::Path;
 
-use redb::ReadableTable as _;
 use rand::{Rng, RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use redb::ReadableTable as _;
 use webbft_protocol::membership::{Cid, ReplicaId, ServiceId, ViewNumber};
 use webbft_protocol::replica::Record;
 
+use super::Votes;
 use super::error::{Identity, StorageError};
 use super::faulty::FaultyDisk;
 use super::rows::{FORMAT, META};
 use super::seal::seal;
 use super::store::{Changes, Contents, SnapshotParts, Store, StoredSnapshot};
 use super::testing::{IDENTITY, accepted, checkpoint, regency, snapshot};
-use super::Votes;
 
 fn records(records: &[Record]) -> Changes {
     Changes { records: records.to_vec(), votes: None }
@@ -129,7 +129,7 @@ fn the_file_does_not_grow_without_bound_and_is_compacted() {
     let mut store = Store::create(dir.path(), IDENTITY, Votes::Complete).unwrap();
     let size = || std::fs::metadata(Store::path(dir.path())).unwrap().len();
     let mut largest = Vec::new();
-    for round in 1..=6 {
+    for round in 1..=5 {
         let last = round * 20;
         for cid in last - 19..=last {
             store.commit(&records(&[accepted(cid, 1_000_000)])).unwrap();
@@ -141,15 +141,15 @@ fn the_file_does_not_grow_without_bound_and_is_compacted() {
         largest.push(size());
     }
     // 20 MiB of log and two snapshots of 10 MiB are alive at most.
-    assert!(largest[5] < 200 << 20, "{largest:?}");
-    assert!(largest[5] <= largest[2], "{largest:?}");
+    assert!(largest[4] < 200 << 20, "{largest:?}");
+    assert!(largest[4] <= largest[2], "{largest:?}");
     drop(store);
     let before = size();
-    assert!(before > 64 << 20, "there is something to compact");
+    assert!(before > 32 << 20, "there is something to compact");
     drop(Store::open(dir.path(), IDENTITY).unwrap());
     assert!(size() < 40 << 20, "{before} bytes became {}", size());
     let (_, contents) = Store::open(dir.path(), IDENTITY).unwrap();
-    assert_eq!(contents.snapshot, Some(stored(snapshot(120, &[1 << 20; 10]))));
+    assert_eq!(contents.snapshot, Some(stored(snapshot(100, &[1 << 20; 10]))));
 }
 
 #[test]
@@ -253,6 +253,40 @@ fn damage_is_named_or_harmless_wherever_it_is() {
     }
     std::panic::set_hook(hook);
     assert!(named > 100 && harmless > 100, "{named} named, {harmless} harmless");
+}
+
+#[test]
+fn damage_after_a_crash_costs_at_most_the_last_commit() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let disk = FaultyDisk::default();
+    let mut store = created_on(&disk);
+    let all: Vec<_> = (1..=30).map(|cid| accepted(cid, 700)).collect();
+    for record in &all {
+        store.commit(&records(std::slice::from_ref(record))).unwrap();
+    }
+    let bytes = disk.bytes();
+    drop(store);
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let (mut named, mut one_less) = (0, 0);
+    let anywhere: Vec<_> = (0..300).map(|_| rng.random_range(0..bytes.len())).collect();
+    for index in (0..320).chain(anywhere) {
+        let mut damaged = bytes.clone();
+        damaged[index] ^= 1 << rng.random_range(0..8);
+        match on(&FaultyDisk::of(damaged)) {
+            Ok((_, contents)) => {
+                let found = contents.records.len();
+                assert!(found >= all.len() - 1, "byte {index}: {found} records");
+                assert_eq!(contents.records, all[..found], "byte {index}");
+                one_less += usize::from(found < all.len());
+            }
+            Err(StorageError::Damaged { .. }) => named += 1,
+            Err(error) => panic!("byte {index}: {error}"),
+        }
+    }
+    std::panic::set_hook(hook);
+    // The database cannot tell a last commit that rotted from one that was never finished.
+    assert!(named > 10 && one_less > 0, "{named} named, {one_less} one less");
 }
 
 #[test]

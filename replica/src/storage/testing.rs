@@ -1,14 +1,12 @@
 //! Records and snapshots for unit tests.
 
 use bytes::Bytes;
-use webbft_protocol::membership::{
-    Cid, Digest, Epoch, Regency, ReplicaId, ServiceId, ViewNumber,
-};
+use webbft_protocol::membership::{Cid, Digest, Epoch, Regency, ReplicaId, ServiceId, ViewNumber};
 use webbft_protocol::replica::Record;
 use webbft_protocol::wire::{CheckpointCertificate, CheckpointId};
 
-use super::store::SnapshotParts;
 use super::Identity;
+use super::store::SnapshotParts;
 
 pub(super) const IDENTITY: Identity =
     Identity { service: ServiceId([7; 16]), view: ViewNumber(0), replica: ReplicaId(2) };

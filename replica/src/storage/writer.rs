@@ -9,9 +9,9 @@ use tracing::debug;
 use webbft_protocol::membership::Cid;
 use webbft_protocol::replica::{LogPosition, Record};
 
+use super::Votes;
 use super::error::StorageError;
 use super::store::{Changes, SnapshotParts, Store};
-use super::Votes;
 
 /// While more than this waits for the disk, the core keeps its records: it gets slower, not
 /// larger.
@@ -194,4 +194,146 @@ impl<R: FnMut(Report)> Thread<R> {
 enum End {
     Clean,
     Abandoned,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::error::StorageError;
+    use super::super::faulty::FaultyDisk;
+    use super::super::store::Contents;
+    use super::super::testing::{IDENTITY, accepted, checkpoint, snapshot};
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn open(disk: &FaultyDisk) -> (Store, Contents) {
+        let open = |builder: &mut redb::Builder| builder.create_with_backend(disk.clone());
+        Store::open_with("state.redb".as_ref(), IDENTITY, open).unwrap()
+    }
+
+    fn start(disk: &FaultyDisk) -> (Writer, Receiver<Report>) {
+        let create = |builder: &mut redb::Builder| builder.create_with_backend(disk.clone());
+        let store = if disk.bytes().is_empty() {
+            Store::begin("state.redb".as_ref(), IDENTITY, Votes::Complete, create).unwrap()
+        } else {
+            open(disk).0
+        };
+        let (reports, received) = channel();
+        // The test may have ended.
+        let writer = Writer::start(store, move |report| drop(reports.send(report))).unwrap();
+        (writer, received)
+    }
+
+    fn durable(report: Report) -> u64 {
+        match report {
+            Report::Durable(LogPosition(position)) => position,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_waits_goes_into_one_commit_in_its_order() {
+        let disk = FaultyDisk::default();
+        let (writer, reports) = start(&disk);
+        // While the disk is held, everything queued has to wait for the commit before.
+        let held = disk.hold();
+        for cid in 1..=100 {
+            writer.append(accepted(cid, 10));
+        }
+        drop(held);
+        let mut commits = Vec::new();
+        while commits.last() != Some(&100) {
+            commits.push(durable(reports.recv_timeout(PATIENCE).unwrap()));
+        }
+        assert!(commits.len() <= 2, "group commit: {commits:?}");
+        writer.append(accepted(101, 10));
+        assert_eq!(durable(reports.recv_timeout(PATIENCE).unwrap()), 101);
+        writer.set_votes(Votes::Doubtful);
+        writer.append(accepted(102, 10));
+        writer.finish().unwrap();
+        let all: Vec<_> = (1..=102).map(|cid| accepted(cid, 10)).collect();
+        let contents = open(&disk).1;
+        assert_eq!(contents, Contents { votes: Votes::Doubtful, snapshot: None, records: all });
+
+        // Positions count from the start; the log goes on.
+        let (writer, reports) = start(&disk);
+        writer.append(accepted(103, 10));
+        assert_eq!(durable(reports.recv_timeout(PATIENCE).unwrap()), 1);
+        writer.finish().unwrap();
+        assert_eq!(open(&disk).1.records.len(), 103);
+    }
+
+    #[test]
+    fn a_dropped_writer_leaves_what_was_queued() {
+        let disk = FaultyDisk::default();
+        let (writer, reports) = start(&disk);
+        for cid in 1..=10 {
+            writer.append(accepted(cid, 10));
+        }
+        let Writer { jobs, thread, .. } = writer;
+        drop(jobs);
+        thread.join().unwrap().unwrap();
+        assert_eq!(reports.iter().map(durable).last(), Some(10));
+        assert_eq!(open(&disk).1.records.len(), 10);
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_empties() {
+        let disk = FaultyDisk::default();
+        let (writer, reports) = start(&disk);
+        let held = disk.hold();
+        let mut queued = 0;
+        while writer.has_room() {
+            queued += 1;
+            writer.append(accepted(queued, 1000));
+            assert!(queued <= MAX_WAITING as u64 / 1024 + 1, "each counts with 1 KiB at least");
+        }
+        drop(held);
+        while durable(reports.recv_timeout(PATIENCE).unwrap()) < queued {}
+        assert!(writer.has_room());
+        writer.finish().unwrap();
+    }
+
+    #[test]
+    fn votes_do_not_wait_for_a_whole_snapshot() {
+        let disk = FaultyDisk::default();
+        let (writer, reports) = start(&disk);
+        let held = disk.hold();
+        writer.keep_snapshot(snapshot(7, &[1 << 20; 20]));
+        writer.append(accepted(8, 10));
+        drop(held);
+        assert_eq!(durable(reports.recv_timeout(PATIENCE).unwrap()), 1, "first the vote");
+        let Report::SnapshotDurable(cid) = reports.recv_timeout(PATIENCE).unwrap() else {
+            panic!("then the snapshot");
+        };
+        assert_eq!(cid, Cid(7));
+        writer.append(checkpoint(7));
+        assert_eq!(durable(reports.recv_timeout(PATIENCE).unwrap()), 2);
+        writer.keep_snapshot(snapshot(7, &[1 << 20; 20]));
+        assert!(matches!(reports.recv_timeout(PATIENCE).unwrap(), Report::SnapshotDurable(Cid(7))));
+        writer.finish().unwrap();
+        let snapshot = open(&disk).1.snapshot.unwrap();
+        assert_eq!((snapshot.certificate.checkpoint.cid, snapshot.chunks.len()), (Cid(7), 20));
+    }
+
+    #[test]
+    fn a_failing_disk_is_reported_once_and_nothing_is_confirmed_after() {
+        let disk = FaultyDisk::default();
+        let (writer, reports) = start(&disk);
+        writer.append(accepted(1, 10));
+        assert_eq!(durable(reports.recv_timeout(PATIENCE).unwrap()), 1);
+        disk.set_capacity(Some(disk.bytes().len() as u64));
+        writer.append(accepted(2, 5_000_000));
+        let Report::Failed(error) = reports.recv_timeout(PATIENCE).unwrap() else {
+            panic!("there is no room for it");
+        };
+        assert_eq!(error, StorageError::Full { file: "state.redb".into() });
+        writer.append(accepted(3, 10));
+        assert_eq!(writer.finish().unwrap_err(), error);
+        assert!(reports.recv_timeout(PATIENCE).is_err(), "the thread has ended");
+        disk.set_capacity(None);
+        assert_eq!(open(&disk).1.records, [accepted(1, 10)]);
+    }
 }

@@ -5,12 +5,16 @@
 //! been queued since the last commit goes into the next one (group commit), and the core is told
 //! how far the log is on disk. docs/operations.md says what survives what.
 
+#[cfg(test)]
+mod bench;
 pub(crate) mod data_dir;
 #[cfg(test)]
 mod data_dir_tests;
 mod error;
 #[cfg(test)]
 mod faulty;
+#[cfg(test)]
+mod kill_tests;
 mod rows;
 mod seal;
 mod store;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
-use webbft_protocol::replica::{Parameters, Start};
+use webbft_protocol::replica::{Durability as Logging, Parameters, Recovered, Start, VotesMemory};
 
 use crate::Recovery;
 use crate::admission::Admission;
@@ -19,8 +19,8 @@ use crate::core::{CoreInbox, CoreSetup, ToCore, ToCoreSender};
 use crate::http::{self, Site};
 use crate::services::Services;
 use crate::status::Shared;
-use crate::storage::Identity;
 use crate::storage::data_dir::{Memory, Place};
+use crate::storage::{Contents, Identity, Votes};
 
 /// A replica at work on threads of its own. Dropping it leaves it running; see
 /// [`stop`](Daemon::stop).
@@ -72,12 +72,17 @@ impl Daemon {
             alone: config.view.n() == 1,
         };
         let (memory, store) = place.begin(recovery)?;
+        let logged = store.is_some();
         let start = match memory {
             Memory::Genesis => Start::Genesis,
             Memory::Lost => Start::Learner,
-            Memory::Recovered(_) => Start::Learner,
+            Memory::Recovered(contents) => Start::Recovered(Box::new(recovered(contents))),
         };
-        let _ = store;
+        let learner = match &start {
+            Start::Genesis => false,
+            Start::Learner => true,
+            Start::Recovered(recovered) => recovered.votes == VotesMemory::Doubtful,
+        };
         if let Some(misbehaviour) = misbehaviour {
             warn!(
                 replica = %id,
@@ -97,7 +102,12 @@ impl Daemon {
             signing_key: config.keys.signing.clone(),
             keypair: config.keys.noise.clone(),
             start,
-            parameters: Parameters::default(),
+            store,
+            durability: config.durability,
+            parameters: Parameters {
+                durability: if logged { Logging::Logged } else { Logging::Volatile },
+                ..Parameters::default()
+            },
             misbehaviour,
             handshake_timeout,
             inbox,
@@ -129,7 +139,7 @@ impl Daemon {
         let http_thread = spawn("http", move || serve_http(http_listener, site, http_stopped))?;
         info!(
             replica = %id, service = config.service, http = %http_address, peer = %peer_address,
-            learner = start == Start::Learner, "serving"
+            durability = config.durability.name(), learner, "serving"
         );
         Ok(Self { http_address, peer_address, core, core_thread, stop_http, http_thread, ended })
     }
@@ -164,6 +174,16 @@ impl Daemon {
         let http = join(self.http_thread, "http");
         core.and(http)
     }
+}
+
+/// What is stored, for the protocol.
+fn recovered(contents: Contents) -> Recovered {
+    let Contents { votes, snapshot: _, records } = contents;
+    let votes = match votes {
+        Votes::Complete => VotesMemory::Complete,
+        Votes::Doubtful | Votes::Lost => VotesMemory::Doubtful,
+    };
+    Recovered { records, votes }
 }
 
 fn listen(address: &str, field: &str) -> anyhow::Result<TcpListener> {

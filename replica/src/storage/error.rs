@@ -10,7 +10,8 @@ use webbft_protocol::membership::{ReplicaId, ServiceId, ViewNumber};
 pub(crate) enum StorageError {
     /// The disk, or the quota, is full.
     #[error(
-        "{}: no space left on the device; free some and start the replica again: \
+        "{}: no space left (on the device, in the quota, or within the limit of a file's size); make \
+         room and start the replica again: \
          it continues where it stopped", file.display()
     )]
     Full {

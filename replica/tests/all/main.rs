@@ -3,5 +3,7 @@
 
 mod command;
 mod daemon;
+mod durability;
 mod hostile;
+mod processes;
 mod support;

@@ -53,7 +53,7 @@ fn a_forged_request_is_never_written() {
         let groups = VouchGroup::gather([(vouch, UnixMicros(START))]);
         net.inject(0, to, PeerMessage::Vouches { replace: false, groups });
         let batch = batch.clone();
-        net.inject(0, to, PeerMessage::Propose { cid: Cid(1), epoch: Epoch(1), batch });
+        net.inject_proposal(0, to, Cid(1), Epoch(1), batch);
         net.inject(0, to, PeerMessage::Body(forged.clone()));
     }
     net.wait_ms(10_000);
@@ -101,7 +101,7 @@ fn a_batch_with_a_gap_is_invalid() {
     let body = net.request(client, 2, Net::execute("second"));
     let entry = BatchEntry { id: net.id(client, 2), digest: Request::digest(&body) };
     let batch = Batch { time: UnixMicros(START), entries: vec![entry] };
-    net.inject(0, 1, PeerMessage::Propose { cid: Cid(1), epoch: Epoch(1), batch });
+    net.inject_proposal(0, 1, Cid(1), Epoch(1), batch);
     net.run();
     let fault = ProposalFault::InvalidBatch(BatchError::Number(entry.id));
     let expected = Notice::PeerMisbehaved { peer: 0, fault: PeerFault::Consensus(fault) };

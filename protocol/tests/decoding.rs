@@ -6,7 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use webbft_protocol::membership::{Cid, ClientId, Digest, Epoch, ServiceId, SessionId, ViewNumber};
+use webbft_protocol::membership::{
+    Cid, ClientId, Digest, Epoch, Regency, ServiceId, SessionId, ViewNumber,
+};
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::limits::{
     MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PAYLOAD, MAX_PEER_FRAME, MAX_TOPIC, MAX_VOUCHES,
@@ -14,7 +16,7 @@ use webbft_protocol::wire::limits::{
 use webbft_protocol::wire::{
     Batch, BatchEntry, Certificate, ClientHeader, ClientHello, Decision, DecodeError,
     ExecutionResult, Operation, PeerEnvelope, PeerMessage, ReplicaHeader, Request, RequestId,
-    ServerHello, Topic, Vouch, VouchGroup, Welcome, decode, encode,
+    ServerHello, SignedStopData, Sync, Topic, Vouch, VouchGroup, Welcome, decode, encode,
 };
 
 /// Whatever decodes, decodes again from its own encoding to the same message.
@@ -158,9 +160,23 @@ fn limits_of_peer_messages() {
         entries: vec![(1, digest); entries],
     };
     let vouches = |groups| PeerMessage::Vouches { replace: false, groups };
-    let propose =
-        |count| PeerMessage::Propose { cid: Cid(1), epoch: Epoch(1), batch: batch(count) };
+    let propose = |count| PeerMessage::Propose {
+        cid: Cid(1),
+        epoch: Epoch(1),
+        batch: batch(count),
+        signature: Bytes::new(),
+    };
     let fetch = |count| PeerMessage::FetchBodies(vec![Vouch { id: id(1), digest }; count]);
+    let sync = |entries, stop_datas| {
+        let stop_data = SignedStopData { bytes: Bytes::new(), signature: Bytes::new() };
+        let stop_datas = vec![stop_data; stop_datas];
+        PeerMessage::Sync(Sync { regency: Regency(1), stop_datas, batch: batch(entries) })
+    };
+    let value = |entries, bodies| PeerMessage::Value {
+        cid: Cid(1),
+        batch: batch(entries),
+        bodies: vec![Bytes::new(); bodies],
+    };
     let decided = |entries, bodies, signatures| {
         PeerMessage::Decided(Decision {
             cid: Cid(1),
@@ -176,6 +192,8 @@ fn limits_of_peer_messages() {
         vouches(vec![group(MAX_VOUCHES)]),
         propose(MAX_BATCH_REQUESTS),
         fetch(MAX_FETCH),
+        sync(MAX_BATCH_REQUESTS, 64),
+        value(2, 2),
         decided(MAX_BATCH_REQUESTS, MAX_BATCH_REQUESTS, 64),
     ] {
         assert!(peer(message).is_ok());
@@ -186,6 +204,10 @@ fn limits_of_peer_messages() {
         vouches(vec![group(0); MAX_VOUCHES + 1]),
         propose(MAX_BATCH_REQUESTS + 1),
         fetch(MAX_FETCH + 1),
+        sync(MAX_BATCH_REQUESTS + 1, 1),
+        sync(1, 65),
+        value(2, 1),
+        value(MAX_BATCH_REQUESTS + 1, MAX_BATCH_REQUESTS + 1),
         decided(MAX_BATCH_REQUESTS + 1, MAX_BATCH_REQUESTS + 1, 1),
         decided(2, 1, 1),
         decided(1, 1, 65),

@@ -9,16 +9,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use webbft_protocol::auth::{
     ClientHandshake, ClientIdentity, NoiseKeypair, ServerHandshake, SigningKey, sign_accept,
+    sign_propose, sign_stop_data,
 };
 use webbft_protocol::membership::{
-    Cid, ClientId, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View,
-    ViewNumber,
+    Cid, ClientId, Digest, Epoch, MacAlgorithm, Member, Regency, ReplicaId, ServiceId, SessionId,
+    View, ViewNumber,
 };
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
-    Batch, BatchEntry, Certificate, ClientHeader, ClientHello, Decision, ExecutionResult, Frame,
-    HelloRefusal, Operation, PROTOCOL_VERSION, PeerEnvelope, PeerMessage, Refusal, ReplicaHeader,
-    Request, RequestId, ServerHello, Topic, Vouch, VouchGroup, Welcome, decode, encode,
+    Batch, BatchEntry, Certificate, ClientHeader, ClientHello, Decision, Evidence, ExecutionResult,
+    Frame, HelloRefusal, LastProof, Operation, PROTOCOL_VERSION, PeerEnvelope, PeerMessage,
+    Refusal, ReplicaHeader, Request, RequestId, ServerHello, StopData, Sync, Topic, Vouch,
+    VouchGroup, Welcome, decode, encode,
 };
 
 /// One pinned message.
@@ -276,6 +278,21 @@ fn peer_messages() {
     let certificate =
         Certificate { epoch: Epoch(1), signatures: vec![(ReplicaId(0), signature.clone())] };
     let bodies = vec![Bytes::from_static(b"request")];
+    let proposed = sign_propose(&key, &view, Cid(200), Epoch(1), hash);
+    let stop_data = sign_stop_data(
+        &key,
+        &StopData {
+            service: view.service,
+            view: view.number,
+            regency: Regency(2),
+            replica: ReplicaId(0),
+            last_cid: Cid(199),
+            last_hash: digest,
+            proof: LastProof::Certificate(certificate.clone()),
+            accepted: Some((Epoch(1), hash)),
+            writeset: vec![(Epoch(1), hash)],
+        },
+    );
     let messages = [
         ("status", PeerMessage::Status { last_cid: Cid(200), learner: true }),
         (
@@ -293,7 +310,15 @@ fn peer_messages() {
         ("resend vouches", PeerMessage::ResendVouches),
         ("fetch bodies", PeerMessage::FetchBodies(vec![vouch])),
         ("body", PeerMessage::Body(Bytes::from_static(b"request"))),
-        ("propose", PeerMessage::Propose { cid: Cid(200), epoch: Epoch(1), batch: batch.clone() }),
+        (
+            "propose",
+            PeerMessage::Propose {
+                cid: Cid(200),
+                epoch: Epoch(1),
+                batch: batch.clone(),
+                signature: proposed.clone(),
+            },
+        ),
         ("write", PeerMessage::Write { cid: Cid(200), epoch: Epoch(1), hash }),
         ("accept", PeerMessage::Accept { cid: Cid(200), epoch: Epoch(1), hash, signature }),
         ("fetch decisions", PeerMessage::FetchDecisions { from: Cid(150) }),
@@ -303,8 +328,34 @@ fn peer_messages() {
                 cid: Cid(200),
                 batch: batch.clone(),
                 certificate,
-                bodies,
+                bodies: bodies.clone(),
             }),
+        ),
+        (
+            "stop",
+            PeerMessage::Stop {
+                regency: Regency(2),
+                cid: Cid(200),
+                evidence: Some(Evidence::TwoProposals {
+                    cid: Cid(200),
+                    epoch: Epoch(2),
+                    proposals: [(hash, proposed.clone()), (digest, proposed)],
+                }),
+            },
+        ),
+        ("stop data", PeerMessage::StopData(stop_data.clone())),
+        (
+            "sync",
+            PeerMessage::Sync(Sync {
+                regency: Regency(2),
+                stop_datas: vec![stop_data],
+                batch: batch.clone(),
+            }),
+        ),
+        ("fetch value", PeerMessage::FetchValue { cid: Cid(200), hash }),
+        (
+            "value",
+            PeerMessage::Value { cid: Cid(200), batch: batch.clone(), bodies: bodies.clone() },
         ),
         ("decisions gone", PeerMessage::DecisionsGone { first: Cid(170) }),
     ];

@@ -4,7 +4,7 @@ mod common;
 
 use bytes::Bytes;
 use common::{Net, START};
-use webbft_protocol::membership::{Cid, Epoch};
+use webbft_protocol::membership::{Cid, Epoch, Regency};
 use webbft_protocol::ordering::ProposalFault;
 use webbft_protocol::replica::{Notice, PeerFault};
 use webbft_protocol::time::UnixMicros;
@@ -85,7 +85,7 @@ fn a_bad_signature_among_the_accepts_keeps_nobody_behind() {
     let hash = batch.hash(net.view.service, net.view.number, cid);
     for to in [1, 2] {
         let signature = Bytes::from_static(&[7; 64]);
-        net.inject(0, to, PeerMessage::Propose { cid, epoch, batch: batch.clone() });
+        net.inject_proposal(0, to, cid, epoch, batch.clone());
         net.inject(0, to, PeerMessage::Write { cid, epoch, hash });
         net.inject(0, to, PeerMessage::Accept { cid, epoch, hash, signature });
     }
@@ -162,16 +162,16 @@ fn a_time_in_the_future_is_withheld() {
     net.submit(client, &body, &[1, 2, 3]);
     net.run();
     let entry = BatchEntry { id: net.id(client, 1), digest: Request::digest(&body) };
-    let batch = Batch { time: UnixMicros(START + 8_000_000), entries: vec![entry] };
+    let batch = Batch { time: UnixMicros(START + 6_500_000), entries: vec![entry] };
     for to in 1..4 {
         let batch = batch.clone();
-        net.inject(0, to, PeerMessage::Propose { cid: Cid(1), epoch: Epoch(1), batch });
+        net.inject_proposal(0, to, Cid(1), Epoch(1), batch);
     }
-    net.wait_ms(2900);
+    net.wait_ms(1400);
     assert_eq!(net.logs()[1], [] as [&str; 0]);
     net.wait_ms(200);
     assert_eq!(net.logs()[1..], vec![vec!["x"]; 3]);
-    assert_eq!(net.replicas[1].status().time, UnixMicros(START + 8_000_000));
+    assert_eq!(net.replicas[1].status().time, UnixMicros(START + 6_500_000));
 }
 
 /// Two proposals for one instance prove the leader wrong; the first stays.
@@ -180,11 +180,19 @@ fn an_equivocating_leader_is_caught() {
     let mut net = Net::new(4, 1);
     for micros in [1, 2] {
         let batch = Batch { time: UnixMicros(START + micros), entries: vec![] };
-        net.inject(0, 1, PeerMessage::Propose { cid: Cid(1), epoch: Epoch(1), batch });
+        net.inject_proposal(0, 1, Cid(1), Epoch(1), batch);
     }
     net.run();
     let fault = PeerFault::Consensus(ProposalFault::TwoProposals);
-    assert_eq!(net.notices[1], [Notice::PeerMisbehaved { peer: 0, fault }]);
+    let regency = Regency(1);
+    // Its own two signatures convince the others at once (rule S9).
+    for (replica, notices) in net.notices.iter().enumerate().skip(1) {
+        let caught = Notice::PeerMisbehaved { peer: 0, fault };
+        assert_eq!(notices.contains(&caught), replica == 1, "replica {replica}");
+        let installed = Notice::RegencyInstalled { regency, leader: 1 };
+        assert!(notices.contains(&installed), "replica {replica}: {notices:?}");
+        assert!(notices.contains(&Notice::Synchronised { regency }), "replica {replica}");
+    }
 }
 
 /// A5: a silent leader is suspected, once a time-out.

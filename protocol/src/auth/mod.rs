@@ -3,6 +3,8 @@
 //! The rest of the protocol takes messages only as [`Verified`], which nothing outside this
 //! module can make: a skipped check does not compile.
 
+#[cfg(feature = "replica")]
+mod checkpoint;
 mod link;
 mod mac;
 mod noise;
@@ -15,6 +17,10 @@ mod verified;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "replica")]
+pub(crate) use checkpoint::verify_checkpoint;
+#[cfg(feature = "replica")]
+pub use checkpoint::{VerifiedCheckpoint, sign_checkpoint};
 pub use link::{
     Accepted, ClientHandshake, ClientLink, LinkError, ReplicaLink, ServerHandshake, VerifyError,
 };
@@ -23,5 +29,8 @@ pub use noise::{ClientIdentity, NoiseKeypair};
 #[cfg(feature = "replica")]
 pub use peer::{FromPeer, PeerError, PeerLink};
 #[cfg(feature = "replica")]
-pub use signature::{CertificateError, SigningKey, VerifiedCertificate, sign_accept};
+pub use signature::{
+    CertificateError, SigningKey, StopDataError, VerifiedAccept, VerifiedCertificate,
+    VerifiedStopData, proves_leader_faulty, sign_accept, sign_propose, sign_stop_data,
+};
 pub use verified::Verified;

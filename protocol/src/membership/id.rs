@@ -50,7 +50,7 @@ impl Cid {
     /// The following instance.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -58,7 +58,24 @@ impl Regency {
     /// The epoch in which this regency's leader proposes (rule N1).
     #[must_use]
     pub const fn epoch(self) -> Epoch {
-        Epoch(self.0 + 1)
+        Epoch(self.0.saturating_add(1))
+    }
+
+    /// The following regency.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl Epoch {
+    /// The regency whose leader proposes in this epoch; none for epoch 0, which does not exist.
+    #[must_use]
+    pub const fn regency(self) -> Option<Regency> {
+        match self.0.checked_sub(1) {
+            Some(regency) => Some(Regency(regency)),
+            None => None,
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Decided instances that are kept for replicas that missed them (rule N5).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
 use crate::auth::VerifiedCertificate;
-use crate::membership::{Cid, Digest, Epoch, View};
-use crate::wire::{Batch, Certificate, Decision, PeerMessage};
+use crate::membership::{Cid, Digest};
+use crate::replica::Value;
+use crate::wire::{Batch, Certificate, Decision};
 
 /// Instances kept at most.
 const MAX_DECISIONS: usize = 100_000;
@@ -14,23 +15,13 @@ const MAX_DECISIONS: usize = 100_000;
 const MAX_BYTES: usize = 256 << 20;
 
 #[derive(Debug)]
-enum Proof {
-    /// ACCEPTs as they came in: authenticated by their links, signatures not looked at yet
-    /// (rule N3).
-    Collected {
-        epoch: Epoch,
-        accepts: BTreeMap<usize, Bytes>,
-    },
-    Verified(Certificate),
-}
-
-#[derive(Debug)]
 struct Entry {
     batch: Batch,
     hash: Digest,
     bodies: Vec<Bytes>,
     bytes: usize,
-    proof: Proof,
+    /// Until it is there, others do not take the decision from this replica (rule N3).
+    certificate: Option<Certificate>,
 }
 
 /// The most recent decisions.
@@ -59,33 +50,11 @@ impl Decisions {
         (index < self.entries.len()).then_some(index)
     }
 
-    /// Keeps a decision reached by counting ACCEPTs.
-    pub(super) fn push_collected(
-        &mut self,
-        batch: Batch,
-        hash: Digest,
-        bodies: Vec<Bytes>,
-        epoch: Epoch,
-        accepts: BTreeMap<usize, Bytes>,
-    ) {
-        self.push(batch, hash, bodies, Proof::Collected { epoch, accepts });
-    }
-
-    /// Keeps a decision that came with its certificate.
-    pub(super) fn push_verified(
-        &mut self,
-        batch: Batch,
-        bodies: Vec<Bytes>,
-        certificate: &VerifiedCertificate,
-    ) {
-        let proof = Proof::Verified(certificate.certificate().clone());
-        self.push(batch, certificate.hash(), bodies, proof);
-    }
-
-    fn push(&mut self, batch: Batch, hash: Digest, bodies: Vec<Bytes>, proof: Proof) {
+    /// Keeps the next decision.
+    pub(super) fn push(&mut self, batch: Batch, hash: Digest, bodies: Vec<Bytes>) {
         let bytes = bodies.iter().map(Bytes::len).sum();
         self.bytes += bytes;
-        self.entries.push_back(Entry { batch, hash, bodies, bytes, proof });
+        self.entries.push_back(Entry { batch, hash, bodies, bytes, certificate: None });
         while self.entries.len() > MAX_DECISIONS
             || (self.bytes > MAX_BYTES && self.entries.len() > 1)
         {
@@ -96,54 +65,27 @@ impl Decisions {
         }
     }
 
-    /// An ACCEPT that came after its instance was decided: one more signature to choose from.
-    pub(super) fn add_accept(
-        &mut self,
-        peer: usize,
-        cid: Cid,
-        epoch: Epoch,
-        hash: Digest,
-        signature: Bytes,
-    ) {
-        let Some(index) = self.index(cid) else { return };
-        let entry = &mut self.entries[index];
-        if let Proof::Collected { epoch: decided, accepts } = &mut entry.proof
-            && *decided == epoch
-            && entry.hash == hash
-        {
-            accepts.entry(peer).or_insert(signature);
+    /// The proof of a decision is there.
+    pub(super) fn prove(&mut self, certificate: &VerifiedCertificate) {
+        if let Some(index) = self.index(certificate.cid()) {
+            self.entries[index].certificate = Some(certificate.certificate().clone());
         }
     }
 
-    /// This replica's own ACCEPT for an instance whose certificate is not complete yet.
-    pub(super) fn own_accept(&self, cid: Cid, me: usize) -> Option<PeerMessage> {
+    /// Batch and bodies of an instance that decided this hash.
+    pub(super) fn value(&self, cid: Cid, hash: Digest) -> Option<Value> {
         let entry = self.entries.get(self.index(cid)?)?;
-        let Proof::Collected { epoch, accepts } = &entry.proof else { return None };
-        let signature = accepts.get(&me)?.clone();
-        Some(PeerMessage::Accept { cid, epoch: *epoch, hash: entry.hash, signature })
+        (entry.hash == hash)
+            .then(|| Value { batch: entry.batch.clone(), bodies: entry.bodies.clone() })
     }
 
-    /// A decision with a certificate that others will accept, where it is kept and q signatures
-    /// are good. Signatures are verified on first use.
-    pub(super) fn serve(&mut self, view: &View, cid: Cid) -> Option<Decision> {
-        let index = self.index(cid)?;
-        let entry = &mut self.entries[index];
-        if let Proof::Collected { epoch, accepts } = &entry.proof {
-            let certificate = Certificate {
-                epoch: *epoch,
-                signatures: accepts
-                    .iter()
-                    .map(|(&peer, signature)| (view.members[peer].id, signature.clone()))
-                    .collect(),
-            };
-            let verified = VerifiedCertificate::check(view, cid, entry.hash, &certificate).ok()?;
-            entry.proof = Proof::Verified(verified.certificate().clone());
-        }
-        let Proof::Verified(certificate) = &entry.proof else { return None };
+    /// A decision that others will accept, where it is kept and proven.
+    pub(super) fn serve(&self, cid: Cid) -> Option<Decision> {
+        let entry = self.entries.get(self.index(cid)?)?;
         Some(Decision {
             cid,
             batch: entry.batch.clone(),
-            certificate: certificate.clone(),
+            certificate: entry.certificate.clone()?,
             bodies: entry.bodies.clone(),
         })
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::held::Held;
+use crate::auth::VerifiedAccept;
 use crate::membership::{Digest, Epoch, ReplicaSet};
 use crate::wire::Batch;
 
@@ -67,6 +69,11 @@ impl<T> Votes<T> {
             .map(|(&peer, vote)| (peer, &vote.1))
     }
 
+    /// The epochs in which somebody voted.
+    pub(super) fn epochs(&self) -> impl Iterator<Item = Epoch> {
+        self.by_epoch.keys().copied()
+    }
+
     /// Everyone who voted in any epoch.
     pub(super) fn everyone(&self) -> ReplicaSet {
         self.by_epoch.values().flat_map(BTreeMap::keys).copied().collect()
@@ -91,8 +98,23 @@ pub(super) struct Proposal {
     pub(super) epoch: Epoch,
     pub(super) batch: Batch,
     pub(super) hash: Digest,
+    /// The leader's signature; a SYNC's choice has none.
+    pub(super) signature: Option<Bytes>,
     /// What the decided prefix says of it, once asked; the bodies are judged when held.
     pub(super) valid: Option<bool>,
+    /// A leader change has bound it (rule S7): it is written without being judged.
+    pub(super) bound: bool,
+}
+
+impl Proposal {
+    pub(super) const fn new(
+        epoch: Epoch,
+        batch: Batch,
+        hash: Digest,
+        signature: Option<Bytes>,
+    ) -> Self {
+        Self { epoch, batch, hash, signature, valid: None, bound: false }
+    }
 }
 
 /// What is known of one instance.
@@ -101,10 +123,19 @@ pub(super) struct Instance {
     pub(super) proposal: Option<Proposal>,
     pub(super) writes: Votes<()>,
     pub(super) accepts: Votes<Bytes>,
-    /// What this replica wrote, by ascending epoch: at most one hash an epoch (rule A7).
+    /// What this replica wrote, by ascending epoch; of one hash only the last time.
     pub(super) writeset: Vec<(Epoch, Digest)>,
     /// What this replica accepted last, with its signature.
     pub(super) accepted: Option<(Epoch, Digest, Bytes)>,
+    /// Batches with their bodies that may be decided, by hash: what this replica wrote, and what
+    /// it fetched because a leader change bound it.
+    pub(super) values: BTreeMap<Digest, Held>,
+    /// ACCEPTs whose signatures are good, of any epoch.
+    pub(super) good_accepts: Vec<VerifiedAccept>,
+    /// Members whose ACCEPTs of an epoch have bad signatures.
+    pub(super) bad_accepts: Vec<(Epoch, usize)>,
+    /// What the log holds of this replica's writes last.
+    pub(super) recorded: Option<(Epoch, Digest)>,
     /// A quorum accepted this; batch or bodies may still be missing.
     pub(super) decided: Option<(Epoch, Digest)>,
 }
@@ -117,6 +148,29 @@ impl Instance {
 
     pub(super) fn is_untouched(&self) -> bool {
         self.proposal.is_none() && self.writes.is_empty() && self.accepts.is_empty()
+    }
+
+    /// Has this ACCEPT's signature been looked at?
+    pub(super) fn is_judged(&self, epoch: Epoch, peer: usize) -> bool {
+        self.bad_accepts.contains(&(epoch, peer))
+            || self.good_accepts.iter().any(|good| (good.epoch(), good.member()) == (epoch, peer))
+    }
+
+    /// ACCEPTs of an epoch whose signatures are good, or not looked at yet.
+    pub(super) fn hopeful(&self, epoch: Epoch, hash: Digest) -> usize {
+        let bad = |peer| self.bad_accepts.contains(&(epoch, peer));
+        self.accepts.voters(epoch, hash).filter(|(peer, _)| !bad(*peer)).count()
+    }
+
+    /// The last epoch in which this replica wrote.
+    pub(super) fn last_written(&self) -> Option<Epoch> {
+        self.writeset.last().map(|(epoch, _)| *epoch)
+    }
+
+    /// Notes that this replica writes. That it wrote the same before says nothing more (S7).
+    pub(super) fn note_written(&mut self, epoch: Epoch, hash: Digest) {
+        self.writeset.retain(|(_, value)| *value != hash);
+        self.writeset.push((epoch, hash));
     }
 }
 

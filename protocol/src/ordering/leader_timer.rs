@@ -6,11 +6,18 @@ use std::time::Duration;
 use crate::time::Instant;
 use crate::wire::{RequestId, SessionKey};
 
+/// T doubles with each regency, this many times at most.
+const MAX_LEVEL: u32 = 5;
+/// Decided instances after which T is halved again.
+const DECAY: u32 = 64;
+
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     id: RequestId,
     since: Instant,
     resent: bool,
+    /// Has it waited for the whole time, and waits still?
+    overdue: bool,
     due: Instant,
 }
 
@@ -26,23 +33,60 @@ pub enum Overdue {
 /// One timer per session: of its next number, while that is admitted.
 #[derive(Debug)]
 pub struct LeaderTimer {
-    timeout: Duration,
+    /// T while leaders are good.
+    base: Duration,
+    /// How often it has been doubled.
+    level: u32,
+    /// Instances decided at this level.
+    decided: u32,
     waiting: BTreeMap<SessionKey, Waiting>,
     by_due: BTreeSet<(Instant, SessionKey)>,
-    /// When the last full batch was decided: load alone must not depose a leader who takes
-    /// requests in order of admission (rule S8).
-    last_full_batch: Instant,
+    overdue: usize,
+    /// When the last full batch was decided, for load alone must not depose a leader who takes
+    /// requests in order of admission; or when the regency began (rule S8).
+    restarted: Instant,
 }
 
 impl LeaderTimer {
     /// No timer runs. `timeout` is T of rule S8.
     #[must_use]
-    pub const fn new(timeout: Duration) -> Self {
+    pub const fn new(base: Duration) -> Self {
         Self {
-            timeout,
+            base,
+            level: 0,
+            decided: 0,
             waiting: BTreeMap::new(),
             by_due: BTreeSet::new(),
-            last_full_batch: Instant::ZERO,
+            overdue: 0,
+            restarted: Instant::ZERO,
+        }
+    }
+
+    /// T at present.
+    fn timeout(&self) -> Duration {
+        self.base * 2_u32.pow(self.level)
+    }
+
+    /// Does a request wait that has waited for the whole time?
+    #[must_use]
+    pub const fn is_overdue(&self) -> bool {
+        self.overdue > 0
+    }
+
+    /// A regency begins: every request gets its full time again, and a longer one, lest leaders
+    /// change faster than any of them can do its work.
+    pub fn begin_regency(&mut self, now: Instant) {
+        self.level = (self.level + 1).min(MAX_LEVEL);
+        self.decided = 0;
+        self.restart(now);
+    }
+
+    /// An instance was decided: the longer time decays.
+    pub const fn handle_decided(&mut self) {
+        self.decided += 1;
+        if self.decided >= DECAY {
+            self.decided = 0;
+            self.level = self.level.saturating_sub(1);
         }
     }
 
@@ -53,8 +97,9 @@ impl LeaderTimer {
             (Some(waiting), Some(id)) if waiting.id == id => {}
             (_, Some(id)) => {
                 self.clear(&key);
-                let due = now + self.timeout / 2;
-                self.waiting.insert(key, Waiting { id, since: now, resent: false, due });
+                let due = now + self.timeout() / 2;
+                let waiting = Waiting { id, since: now, resent: false, overdue: false, due };
+                self.waiting.insert(key, waiting);
                 self.by_due.insert((due, key));
             }
             (_, None) => self.clear(&key),
@@ -64,12 +109,19 @@ impl LeaderTimer {
     fn clear(&mut self, key: &SessionKey) {
         if let Some(waiting) = self.waiting.remove(key) {
             self.by_due.remove(&(waiting.due, *key));
+            self.overdue -= usize::from(waiting.overdue);
         }
     }
 
     /// A full batch was decided: every running clock restarts.
-    pub const fn restart(&mut self, now: Instant) {
-        self.last_full_batch = now;
+    pub fn restart(&mut self, now: Instant) {
+        self.restarted = now;
+        if self.overdue > 0 {
+            for waiting in self.waiting.values_mut() {
+                waiting.overdue = false;
+            }
+            self.overdue = 0;
+        }
     }
 
     /// When to call [`LeaderTimer::fire`].
@@ -80,6 +132,7 @@ impl LeaderTimer {
 
     /// The next timer that has run out. One that fired runs again.
     pub fn fire(&mut self, now: Instant) -> Option<Overdue> {
+        let timeout = self.timeout();
         loop {
             let &(due, key) = self.by_due.first()?;
             if due > now {
@@ -87,15 +140,17 @@ impl LeaderTimer {
             }
             self.by_due.pop_first();
             let waiting = self.waiting.get_mut(&key).expect("both indices hold the same timers");
-            if waiting.since < self.last_full_batch {
-                waiting.since = self.last_full_batch;
+            if waiting.since < self.restarted {
+                waiting.since = self.restarted;
                 waiting.resent = false;
             }
-            let half = waiting.since + self.timeout / 2;
-            let full = waiting.since + self.timeout;
+            let half = waiting.since + timeout / 2;
+            let full = waiting.since + timeout;
             let fired = if now >= full {
                 waiting.since = now;
                 waiting.resent = false;
+                self.overdue += usize::from(!waiting.overdue);
+                waiting.overdue = true;
                 Some(Overdue::Suspect(waiting.id))
             } else if now >= half && !waiting.resent {
                 waiting.resent = true;
@@ -103,7 +158,7 @@ impl LeaderTimer {
             } else {
                 None
             };
-            let wait = if waiting.resent { self.timeout } else { self.timeout / 2 };
+            let wait = if waiting.resent { timeout } else { timeout / 2 };
             waiting.due = waiting.since + wait;
             let again = (waiting.due, key);
             self.by_due.insert(again);
@@ -139,6 +194,31 @@ mod tests {
         assert_eq!(timer.next_deadline(), Some(ms(3000)));
         timer.set(ms(2500), KEY, None);
         assert_eq!(timer.next_deadline(), None);
+    }
+
+    #[test]
+    fn the_time_doubles_with_each_regency_and_decays() {
+        let mut timer = LeaderTimer::new(Duration::from_secs(2));
+        timer.set(ms(0), KEY, Some(KEY.request(1)));
+        assert_eq!(timer.fire(ms(1000)), Some(Overdue::Resend(KEY.request(1))));
+        assert_eq!(timer.fire(ms(2000)), Some(Overdue::Suspect(KEY.request(1))));
+        assert!(timer.is_overdue());
+        timer.begin_regency(ms(2100));
+        assert!(!timer.is_overdue());
+        assert_eq!(timer.fire(ms(4099)), None);
+        assert_eq!(timer.fire(ms(4100)), Some(Overdue::Resend(KEY.request(1))));
+        assert_eq!(timer.fire(ms(6100)), Some(Overdue::Suspect(KEY.request(1))));
+        timer.set(ms(6200), KEY, Some(KEY.request(2)));
+        assert!(!timer.is_overdue());
+        for _ in 0..DECAY {
+            timer.handle_decided();
+        }
+        timer.set(ms(7000), KEY, Some(KEY.request(3)));
+        assert_eq!(timer.next_deadline(), Some(ms(8000)));
+        for _ in 0..10 {
+            timer.begin_regency(ms(7000));
+        }
+        assert_eq!(timer.timeout(), Duration::from_secs(64));
     }
 
     #[test]

@@ -88,6 +88,14 @@ impl Outbox {
         !self.to_others.is_empty()
     }
 
+    /// Frames for everybody: whoever leads from now on has been told as a leader or as one of the
+    /// others, but not both, so both lists go to all. To say a vouch twice is harmless.
+    pub fn take_all(&mut self) -> Vec<Vec<VouchGroup>> {
+        let mut frames = self.take_leader();
+        frames.append(&mut self.take_others());
+        frames
+    }
+
     /// Frames for the leader.
     pub fn take_leader(&mut self) -> Vec<Vec<VouchGroup>> {
         Self::frames(self.to_leader.drain(..))

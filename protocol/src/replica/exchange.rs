@@ -17,6 +17,10 @@ impl<S: Service> Replica<S> {
             // Three empty batches take it past its target (rule D3); asking again is bounded by
             // the interval at which a learner reports.
             self.empty_batches = self.empty_batches.max(3);
+            if peer == self.consensus.leader() && self.learner.is_none() {
+                // It says itself that it does not lead.
+                self.consensus.handle_suspicion();
+            }
         }
     }
 
@@ -93,9 +97,14 @@ impl<S: Service> Replica<S> {
         let next = (1..=self.view.n())
             .map(|step| (self.asked + step) % self.view.n())
             .find(|&peer| candidates.contains(peer) && self.connected.contains(peer));
+        if let Some((cid, hash)) = self.consensus.wanted_value() {
+            // Anyone may have it, and not everyone who says so has.
+            let to = self.connected.iter().filter(|&peer| peer != self.me).collect();
+            self.send(to, PeerMessage::FetchValue { cid, hash });
+        }
         if let Some(peer) = next {
             self.asked = peer;
-            let from = self.consensus.last().next();
+            let from = self.consensus.proven().next();
             self.send(ReplicaSet::one(peer), PeerMessage::FetchDecisions { from });
         }
         self.set_timer(Timer::FetchDecisions, self.parameters.fetch_retry);

@@ -7,10 +7,12 @@
 
 mod clients;
 mod exchange;
+mod log;
 mod output;
 mod parameters;
 mod queries;
 mod record;
+mod recovery;
 mod timers;
 mod turn;
 
@@ -25,12 +27,14 @@ use crate::time::{Instant, Now};
 use crate::wire::{ClientFrame, PeerMessage, Welcome};
 
 use clients::Clients;
+use log::{Held, Log};
 use timers::{Timer, Timers};
 
 pub use clients::ClientFault;
 pub use output::{LinkId, Notice, PeerFault, ReplicaStatus, ToClient, ToPeers};
-pub use parameters::Parameters;
+pub use parameters::{Durability, Parameters};
 pub use record::{LogPosition, Record, Value};
+pub use recovery::{Recovered, VotesMemory};
 
 /// What a replica is started with.
 #[derive(Debug, Clone)]
@@ -48,13 +52,15 @@ pub struct ReplicaConfig {
 }
 
 /// What a replica remembers when it starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// It has never run before: there is nothing to remember.
     Genesis,
     /// It has run before and remembers nothing: it follows without voting until it is safe
     /// (rule D3).
     Learner,
+    /// It has run before and kept its log.
+    Recovered(Box<Recovered>),
 }
 
 /// A replica of a service.
@@ -82,7 +88,9 @@ pub struct Replica<S> {
     lagging_at: Option<Cid>,
     /// Since the last drain something may have changed.
     dirty: bool,
-    to_peers: VecDeque<ToPeers>,
+    log: Log,
+    to_peers: Held<ToPeers>,
+    to_clients: Held<ToClient>,
     notices: VecDeque<Notice>,
 }
 
@@ -95,11 +103,19 @@ impl<S: Service> Replica<S> {
     pub fn new(config: ReplicaConfig, service: S, now: Now) -> Self {
         let ReplicaConfig { view, me, signing_key, start, parameters } = config;
         assert!(me < view.n(), "a replica is a member of its view");
-        let voting = start == Start::Genesis;
+        let (voting, recovered) = match start {
+            Start::Genesis => (true, None),
+            Start::Learner => (false, None),
+            Start::Recovered(recovered) => {
+                (recovered.votes == VotesMemory::Complete, Some(recovered))
+            }
+        };
         let executor = Executor::new(service, parameters.execution.clone());
         let max_drift = parameters.admission.max_drift;
+        let logged = parameters.durability == Durability::Logged;
+        let view_of_config = Arc::clone(&view);
         let consensus = Consensus::new(
-            ConsensusConfig { view: Arc::clone(&view), me, signing_key, max_drift },
+            ConsensusConfig { view: view_of_config, me, signing_key, max_drift, logged },
             executor.time(),
             voting,
         );
@@ -117,13 +133,18 @@ impl<S: Service> Replica<S> {
             asked: me,
             lagging_at: None,
             dirty: true,
-            to_peers: VecDeque::new(),
+            log: Log::default(),
+            to_peers: Held::default(),
+            to_clients: Held::default(),
             notices: VecDeque::new(),
             view,
             me,
             parameters,
             now,
         };
+        if let Some(recovered) = recovered {
+            replica.recover(*recovered);
+        }
         if !voting {
             replica.notices.push_back(Notice::Learning);
             replica.set_timer(Timer::LearnerStatus, replica.parameters.learner_interval);
@@ -177,7 +198,7 @@ impl<S: Service> Replica<S> {
         let to = ReplicaSet::one(peer);
         self.send(to, self.status_message());
         self.send_complete_set(to);
-        for message in self.consensus.resend() {
+        for message in self.consensus.resend(peer) {
             self.send(to, message);
         }
     }
@@ -216,8 +237,8 @@ impl<S: Service> Replica<S> {
             PeerMessage::Body(bytes) => {
                 self.admission.handle_body(&bytes, self.executor.sessions());
             }
-            PeerMessage::Propose { cid, epoch, batch } => {
-                self.consensus.handle_propose(peer, cid, epoch, batch);
+            PeerMessage::Propose { cid, epoch, batch, signature } => {
+                self.consensus.handle_propose(peer, cid, epoch, batch, signature);
             }
             PeerMessage::Write { cid, epoch, hash } => {
                 self.consensus.handle_vote(peer, cid, epoch, hash, Vote::Write);
@@ -226,7 +247,7 @@ impl<S: Service> Replica<S> {
                 self.consensus.handle_vote(peer, cid, epoch, hash, Vote::Accept(signature));
             }
             PeerMessage::FetchDecisions { from } => {
-                for message in self.consensus.serve(from) {
+                for message in self.consensus.serve(peer, from) {
                     self.send(ReplicaSet::one(peer), message);
                 }
             }
@@ -238,6 +259,19 @@ impl<S: Service> Replica<S> {
                     let at = self.now.instant + self.parameters.fetch_more;
                     self.timers.set(Timer::FetchDecisions, at);
                 }
+            }
+            PeerMessage::Stop { regency, cid, evidence } => {
+                self.consensus.handle_stop(peer, regency, cid, evidence);
+            }
+            PeerMessage::StopData(signed) => self.consensus.handle_stop_data(peer, &signed),
+            PeerMessage::Sync(sync) => self.consensus.handle_sync(peer, &sync),
+            PeerMessage::FetchValue { cid, hash } => {
+                if let Some(value) = self.consensus.serve_value(cid, hash) {
+                    self.send(ReplicaSet::one(peer), value);
+                }
+            }
+            PeerMessage::Value { cid, batch, bodies } => {
+                self.consensus.handle_value(cid, batch, &bodies);
             }
             PeerMessage::DecisionsGone { first } => {
                 if first > self.consensus.last().next() {
@@ -271,6 +305,7 @@ impl<S: Service> Replica<S> {
                         self.set_timer(Timer::LearnerStatus, self.parameters.learner_interval);
                     }
                 }
+                Timer::Prove => self.consensus.prove(),
                 // Both only wake the replica: draining does the rest.
                 Timer::ProposalClock | Timer::StaleSessions => {}
             }
@@ -295,10 +330,20 @@ impl<S: Service> Replica<S> {
             }
             (Overdue::Suspect(request), Some(next)) if next.id == id => {
                 self.notices.push_back(Notice::LeaderSuspected { leader, request });
+                self.consensus.handle_suspicion();
             }
             // No longer admitted: the timer should not be running (rule A5).
             _ => self.update_leader_timer(key),
         }
+    }
+
+    /// The log's records up to `up_to` will survive a crash.
+    ///
+    /// # Panics
+    /// Where there is no such record: the driver is to blame.
+    pub fn handle_durable(&mut self, now: Now, up_to: LogPosition) {
+        self.begin(now);
+        self.log.handle_durable(up_to);
     }
 
     // Outputs.
@@ -313,13 +358,20 @@ impl<S: Service> Replica<S> {
     /// repeats what matters when a stream comes up.
     pub fn poll_peer(&mut self) -> Option<ToPeers> {
         self.settle();
-        self.to_peers.pop_front()
+        self.to_peers.poll(&self.log)
     }
 
     /// A frame for a client.
     pub fn poll_client(&mut self) -> Option<ToClient> {
         self.settle();
-        self.clients.poll()
+        self.to_clients.poll(&self.log)
+    }
+
+    /// The next record for the log, in order. Nothing that depends on it is given out before
+    /// [`Replica::handle_durable`] says that it will survive a crash.
+    pub fn poll_record(&mut self) -> Option<(LogPosition, Record)> {
+        self.settle();
+        self.log.poll()
     }
 
     /// Something worth knowing: for logs, metrics and tests.
@@ -386,9 +438,18 @@ impl<S: Service> Replica<S> {
     }
 
     fn send(&mut self, to: ReplicaSet, message: PeerMessage) {
-        if !to.is_empty() {
-            self.to_peers.push_back(ToPeers { to, message });
+        if to.is_empty() {
+            return;
         }
+        let after = match message {
+            PeerMessage::Propose { .. }
+            | PeerMessage::Write { .. }
+            | PeerMessage::Accept { .. }
+            | PeerMessage::StopData(_)
+            | PeerMessage::Sync(_) => self.log.word(),
+            _ => LogPosition::default(),
+        };
+        self.to_peers.push(after, ToPeers { to, message });
     }
 
     fn set_timer(&mut self, timer: Timer, after: std::time::Duration) {

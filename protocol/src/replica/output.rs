@@ -71,6 +71,18 @@ pub enum Notice {
         /// The request.
         request: RequestId,
     },
+    /// A regency has begun (rule S2).
+    RegencyInstalled {
+        /// The regency.
+        regency: Regency,
+        /// Its leader's position.
+        leader: usize,
+    },
+    /// The new leader's choice is known: the regency is at work (rule S1).
+    Synchronised {
+        /// The regency.
+        regency: Regency,
+    },
     /// This replica has lost its memory and follows without voting (rule D3).
     Learning,
     /// It votes again.

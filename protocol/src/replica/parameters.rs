@@ -26,6 +26,17 @@ pub struct Parameters {
     pub execution: ExecutionLimits,
     /// Quotas of admission.
     pub admission: AdmissionConfig,
+    /// Does this replica keep a log?
+    pub durability: Durability,
+}
+
+/// Does a replica keep a log (rule N4)?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It records nothing. After a restart it is a learner (rule D3).
+    Volatile,
+    /// It records its word before it gives it.
+    Logged,
 }
 
 impl Default for Parameters {
@@ -39,6 +50,7 @@ impl Default for Parameters {
             learner_interval: Duration::from_secs(1),
             execution: ExecutionLimits::default(),
             admission: AdmissionConfig::default(),
+            durability: Durability::Volatile,
         }
     }
 }

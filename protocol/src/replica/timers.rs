@@ -17,17 +17,20 @@ pub(super) enum Timer {
     LearnerStatus,
     /// A proposal's time is no longer ahead of the clock (rule N6).
     ProposalClock,
+    /// What was decided has been answered: verify the signatures (rule N3).
+    Prove,
     /// A pending session's birth has become old enough to fall behind the horizon (rule A8).
     StaleSessions,
 }
 
-const TABLE: [Timer; 7] = [
+const TABLE: [Timer; 8] = [
     Timer::SendVouches,
     Timer::FetchBodies,
     Timer::FetchDecisions,
     Timer::AskForVouches,
     Timer::LearnerStatus,
     Timer::ProposalClock,
+    Timer::Prove,
     Timer::StaleSessions,
 ];
 

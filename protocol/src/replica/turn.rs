@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::timers::Timer;
 use super::{Notice, PeerFault, Replica};
-use crate::execution::Service;
-use crate::ordering::Decided;
+use crate::execution::{Executed, Service};
+use crate::membership::Regency;
+use crate::ordering::{ConsensusOutput, Decided};
 use crate::wire::limits::MAX_BATCH_REQUESTS;
 use crate::wire::{PeerMessage, SessionKey};
 
@@ -16,6 +17,7 @@ impl<S: Service> Replica<S> {
             return;
         }
         self.dirty = false;
+        self.consensus.set_suspicion(self.leader_timer.is_overdue());
         loop {
             let decided =
                 self.consensus.advance(self.now.unix, &self.admission, self.executor.sessions());
@@ -30,6 +32,7 @@ impl<S: Service> Replica<S> {
         while let Some((peer, fault)) = self.consensus.poll_fault() {
             self.misbehaved(peer, PeerFault::Consensus(fault));
         }
+        self.hold_client_frames();
         self.send_vouches_to_leader();
         if self.admission.outbox().has_others() {
             self.set_timer(Timer::SendVouches, self.parameters.vouch_delay);
@@ -38,6 +41,9 @@ impl<S: Service> Replica<S> {
             self.set_timer(Timer::FetchBodies, self.parameters.fetch_delay);
         }
         self.watch_progress();
+        if self.consensus.may_prove() {
+            self.set_timer(Timer::Prove, Duration::ZERO);
+        }
         if let Some(wait) = self.consensus.waits_for_clock(self.now.unix) {
             self.set_timer(Timer::ProposalClock, wait);
         }
@@ -56,23 +62,59 @@ impl<S: Service> Replica<S> {
         }
     }
 
-    /// Hands the consensus' messages on. Vouches go with the WRITEs and ACCEPTs (DESIGN 10).
+    /// Hands on what consensus wants done. Vouches go with the WRITEs and ACCEPTs (DESIGN 10).
     pub(super) fn flush(&mut self) {
         let mut voted = false;
-        while let Some((to, message)) = self.consensus.poll_message() {
-            voted |= !matches!(message, PeerMessage::Propose { .. });
-            self.send(to, message);
+        while let Some(output) = self.consensus.poll_output() {
+            match output {
+                ConsensusOutput::Record(record) => self.log.push(record),
+                ConsensusOutput::Send { to, message } => {
+                    voted |=
+                        matches!(message, PeerMessage::Write { .. } | PeerMessage::Accept { .. });
+                    self.send(to, message);
+                }
+                ConsensusOutput::Installed(regency) => self.begin_regency(regency),
+                ConsensusOutput::Synchronised(regency) => {
+                    self.notices.push_back(Notice::Synchronised { regency });
+                }
+            }
         }
         if voted {
             self.send_vouches_to_others();
         }
     }
 
-    pub(super) fn execute(&mut self, decided: &Decided) {
+    /// A regency begins: every request gets its full time again (rule S8), and the new leader
+    /// what the old one was told.
+    fn begin_regency(&mut self, regency: Regency) {
+        self.leader_timer.begin_regency(self.now.instant);
+        let leader = self.consensus.leader();
+        self.notices.push_back(Notice::RegencyInstalled { regency, leader });
+        for groups in self.admission.outbox().take_all() {
+            self.send(self.others(), PeerMessage::Vouches { replace: false, groups });
+        }
+    }
+
+    /// What clients are told waits for the votes that it rests on (rule N4).
+    fn hold_client_frames(&mut self) {
+        while let Some(frame) = self.clients.poll() {
+            self.to_clients.push(self.log.word(), frame);
+        }
+    }
+
+    /// Executes a decision; tells nobody.
+    pub(super) fn apply(&mut self, decided: &Decided) -> Executed {
         let Decided { cid, hash, ref batch, ref requests } = *decided;
         let executed = self.executor.execute(self.view.number, cid, hash, batch.time, requests);
         let sessions = self.executor.sessions();
         self.admission.handle_executed(&batch.entries, &executed.evicted, sessions);
+        executed
+    }
+
+    pub(super) fn execute(&mut self, decided: &Decided) {
+        let Decided { cid, hash, ref batch, .. } = *decided;
+        let executed = self.apply(decided);
+        self.leader_timer.handle_decided();
         if batch.entries.len() == MAX_BATCH_REQUESTS {
             self.leader_timer.restart(self.now.instant);
         }
@@ -86,6 +128,7 @@ impl<S: Service> Replica<S> {
             self.notices.push_back(Notice::ServiceFaulted { request, cid });
         }
         self.clients.handle_executed(&executed, &self.executor);
+        self.hold_client_frames();
         self.notices.push_back(Notice::Decided { cid, hash, entries: batch.entries.clone() });
         self.try_vote_again();
     }
@@ -109,13 +152,13 @@ impl<S: Service> Replica<S> {
             return false;
         }
         let entries = self.admission.next_batch(self.executor.sessions());
-        if entries.is_empty() && !self.wants_empty_batch() {
+        if entries.is_empty() && !self.consensus.must_propose() && !self.wants_empty_batch() {
             return false;
         }
         if entries.is_empty() {
             self.empty_batches = self.empty_batches.saturating_sub(1);
         }
-        self.consensus.propose(self.now.unix, entries);
+        self.consensus.propose(self.now.unix, entries, &self.admission);
         true
     }
 

@@ -29,3 +29,7 @@ pub const SMALL_RESULT: usize = 64;
 /// Epochs in which one replica may have written about one instance, as told in a STOPDATA. A
 /// correct replica writes at most once an epoch, and keeps the last ones.
 pub const MAX_WRITESET: usize = 4096;
+/// A chunk of a snapshot; the last one of a part may be shorter.
+pub const CHUNK_BYTES: usize = 1 << 20;
+/// Chunks of one snapshot: 64 GiB of state, and a manifest of 2 MiB.
+pub const MAX_CHUNKS: usize = 65_536;

@@ -13,7 +13,7 @@ mod peer;
 mod request;
 mod synchronisation;
 
-pub use checkpoint::{CheckpointCertificate, CheckpointId};
+pub use checkpoint::{CheckpointCertificate, CheckpointId, Manifest};
 pub use client::{
     ClientFrame, ClientHeader, ExecutionResult, Frame, Refusal, ReplicaFrame, ReplicaHeader,
 };

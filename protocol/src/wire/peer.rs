@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::codec::{DecodeError, decode, encode};
 use super::limits::{MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PEER_FRAME, MAX_VOUCHES};
 use super::request::{RequestId, SessionKey};
+use super::synchronisation::{Evidence, SignedStopData, Sync};
 use crate::membership::{
-    Cid, ClientId, Digest, Epoch, ReplicaId, ReplicaSet, ServiceId, SessionId, ViewNumber,
+    Cid, ClientId, Digest, Epoch, Regency, ReplicaId, ReplicaSet, ServiceId, SessionId, ViewNumber,
 };
 use crate::time::UnixMicros;
 
@@ -156,6 +157,9 @@ pub enum PeerMessage {
         epoch: Epoch,
         /// The proposed batch.
         batch: Batch,
+        /// Ed25519 signature over [`propose_bytes`](PeerMessage::propose_bytes): two of them for
+        /// one instance and epoch are evidence (rule S9).
+        signature: Bytes,
     },
     /// First vote.
     Write {
@@ -184,6 +188,36 @@ pub enum PeerMessage {
     },
     /// A decided instance with its proof.
     Decided(Decision),
+    /// The sender wants a leader change (rule S2).
+    Stop {
+        /// The regency it wants, and with it every one up to this (rule S4).
+        regency: Regency,
+        /// The sender's open instance. The STOP is void once the sender votes in the regency
+        /// before it about a later one.
+        cid: Cid,
+        /// Proof that the present leader is faulty, where there is one (rule S9).
+        evidence: Option<Evidence>,
+    },
+    /// The sender has installed a regency and tells its leader what it knows (rule S5).
+    StopData(SignedStopData),
+    /// The new leader's choice (rule S6).
+    Sync(Sync),
+    /// Send batch and bodies of this hash, where held: a leader change has bound it (rule S7).
+    FetchValue {
+        /// The instance.
+        cid: Cid,
+        /// The hash.
+        hash: Digest,
+    },
+    /// Batch and bodies that an instance may decide.
+    Value {
+        /// The instance.
+        cid: Cid,
+        /// The batch.
+        batch: Batch,
+        /// The requests' bytes, in the batch's order.
+        bodies: Vec<Bytes>,
+    },
     /// Decisions before `first` are no longer kept.
     DecisionsGone {
         /// The oldest decision kept.
@@ -235,6 +269,18 @@ impl PeerMessage {
         encode(&("webbft accept v1", service, view, cid, epoch, hash))
     }
 
+    /// What a PROPOSE's signature covers (rule S9).
+    #[must_use]
+    pub fn propose_bytes(
+        service: ServiceId,
+        view: ViewNumber,
+        cid: Cid,
+        epoch: Epoch,
+        hash: Digest,
+    ) -> Vec<u8> {
+        encode(&("webbft propose v1", service, view, cid, epoch, hash))
+    }
+
     fn within_limits(&self) -> bool {
         match self {
             Self::Vouches { groups, .. } => {
@@ -246,6 +292,10 @@ impl PeerMessage {
                 decision.batch.entries.len() <= MAX_BATCH_REQUESTS
                     && decision.bodies.len() == decision.batch.entries.len()
                     && decision.certificate.signatures.len() <= ReplicaSet::CAPACITY
+            }
+            Self::Sync(sync) => sync.within_limits(),
+            Self::Value { batch, bodies, .. } => {
+                batch.entries.len() <= MAX_BATCH_REQUESTS && bodies.len() == batch.entries.len()
             }
             _ => true,
         }

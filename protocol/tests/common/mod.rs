@@ -10,19 +10,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use webbft_protocol::auth::{
     ClientHandshake, ClientIdentity, ClientLink, NoiseKeypair, PeerLink, ReplicaLink,
-    ServerHandshake, SigningKey,
+    ServerHandshake, SigningKey, sign_propose,
 };
 use webbft_protocol::execution::{Answer, Context, RestoreError, Service};
 use webbft_protocol::membership::{
-    Cid, Digest, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View, ViewNumber,
+    Cid, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View, ViewNumber,
 };
 use webbft_protocol::replica::{
     ClientFault, LinkId, Notice, Parameters, Replica, ReplicaConfig, Start,
 };
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
-    ClientFrame, ClientHeader, Frame, Operation, PeerMessage, ReplicaFrame, ReplicaHeader, Request,
-    RequestId,
+    Batch, ClientFrame, ClientHeader, Frame, Operation, PeerMessage, ReplicaFrame, ReplicaHeader,
+    Request, RequestId,
 };
 
 /// A log of everything executed. `panic` panics, `publish X` publishes X on topic `t`.
@@ -200,6 +200,20 @@ impl Net {
     /// Puts a message on the wire as if `from` had sent it.
     pub fn inject(&mut self, from: usize, to: usize, message: PeerMessage) {
         self.wires.entry((from, to)).or_default().push_back(message);
+    }
+
+    /// Puts a proposal on the wire as if `from` had made and signed it.
+    pub fn inject_proposal(
+        &mut self,
+        from: usize,
+        to: usize,
+        cid: Cid,
+        epoch: Epoch,
+        batch: Batch,
+    ) {
+        let hash = batch.hash(self.view.service, self.view.number, cid);
+        let signature = sign_propose(&signing_key(from), &self.view, cid, epoch, hash);
+        self.inject(from, to, PeerMessage::Propose { cid, epoch, batch, signature });
     }
 
     /// Drains one replica's outputs onto the wires and to the clients.

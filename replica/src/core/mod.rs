@@ -363,6 +363,10 @@ impl<S: Service> Core<S> {
                 leader = %id(*leader), client = %request.client, number = request.number,
                 "the leader has not ordered an admitted request in time",
             ),
+            Notice::RegencyInstalled { regency, leader } => warn!(
+                %regency, leader = %id(*leader), "the leader changes",
+            ),
+            Notice::Synchronised { regency } => info!(%regency, "the new leader is at work"),
             Notice::Learning => warn!(
                 "this replica may have forgotten votes: it follows the others without voting until \
                  that is safe"
@@ -370,10 +374,6 @@ impl<S: Service> Core<S> {
             Notice::Voting { last_cid } => {
                 info!(%last_cid, "caught up: this replica votes again");
             }
-            Notice::RegencyInstalled { regency, leader } => {
-                warn!(%regency, leader = %id(*leader), "leader change");
-            }
-            Notice::Synchronised { regency } => info!(%regency, "the new leader is at work"),
             Notice::FellBehind { peer, first } => warn!(
                 peer = %id(*peer), oldest = %first,
                 "a peer no longer keeps the decisions that this replica misses",

@@ -9,10 +9,11 @@ use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::limits::{MAX_CLIENT_FRAME, SESSION_WINDOW};
 use webbft_protocol::wire::{ClientHeader, Frame, Operation, Request, RequestId, Topic};
 
+use super::draw_plan::draw_subset;
 use super::history::Fact;
 use super::invariants::FIRST_ATTACKER;
 use super::network::Owner;
-use super::plan::{Attack, Attacker, S, draw_subset};
+use super::plan::{Attack, Attacker, S};
 use super::service::{Action, Op, Query, Tag, topic_of};
 use super::world::{Event, Phase, World};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use webbft_protocol::auth::{PeerLink, SigningKey, sign_accept};
+use webbft_protocol::auth::{PeerLink, SigningKey, sign_accept, sign_propose};
 use webbft_protocol::membership::{Cid, Digest, Epoch, View};
 use webbft_protocol::replica::ToPeers;
 use webbft_protocol::time::UnixMicros;
@@ -262,7 +262,11 @@ impl Byzantine {
             0 => PeerMessage::Status { last_cid: far, learner: draw.chance(1, 2) },
             1 => PeerMessage::DecisionsGone { first: far },
             2 => PeerMessage::FetchDecisions { from: *draw.pick(&[Cid::ZERO, Cid(1), far]) },
-            3 => PeerMessage::Propose { cid, epoch, batch },
+            3 => {
+                let hash = batch.hash(self.view.service, self.view.number, cid);
+                let signature = sign_propose(&self.key, &self.view, cid, epoch, hash);
+                PeerMessage::Propose { cid, epoch, batch, signature }
+            }
             _ => {
                 // A certificate of its own signature, in many names and many times over.
                 let hash = batch.hash(self.view.service, self.view.number, cid);

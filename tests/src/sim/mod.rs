@@ -11,6 +11,7 @@ pub mod audit;
 pub mod byzantine;
 pub mod client_node;
 pub mod draw;
+pub mod draw_plan;
 pub mod history;
 pub mod invariants;
 pub mod network;

@@ -1,8 +1,7 @@
-//! What a run consists of: drawn from its seed, or made by hand for a test.
+//! What a run consists of: drawn from its seed (`draw_plan`), or made by hand for a test.
 
 use webbft_protocol::membership::ReplicaSet;
 
-use super::draw::Draw;
 use super::service::Defect;
 
 /// Microseconds in a millisecond.
@@ -216,46 +215,6 @@ impl Plan {
         }
     }
 
-    /// The run that belongs to a seed.
-    #[must_use]
-    pub fn draw(seed: u64) -> Self {
-        let mut draw = Draw::new(seed);
-        let (n, f) = *draw.pick(&[(1, 0), (4, 1), (4, 1), (4, 1), (4, 1), (4, 1), (7, 2), (7, 2)]);
-        let phase_one = draw.between(3 * S..=20 * S);
-        let byzantine = draw_byzantine(&mut draw, n, f);
-        let faults = draw_faults(&mut draw, n, phase_one);
-        let calm = faults.partitions.is_empty() && faults.peer_breaks == 0;
-        let latency = Latency {
-            base: *draw.pick(&[50, 200, MS, 20 * MS, 60 * MS]),
-            jitter: *draw.pick(&[20, 200, 2 * MS, 10 * MS]),
-            spike_one_in: if calm { 0 } else { *draw.pick(&[0, 200, 2000]) },
-        };
-        let skew = (0..n).map(|_| draw.between(0..=1000) as i64 - 500).collect();
-        let clients = (0..draw.between(1..=4)).map(|_| Client::draw(&mut draw)).collect();
-        let attackers = if draw.chance(1, 2) {
-            (0..draw.between(1..=2)).map(|_| draw_attacker(&mut draw, n)).collect()
-        } else {
-            Vec::new()
-        };
-        Self {
-            seed: draw.number(),
-            n,
-            f,
-            latency,
-            faults,
-            skew,
-            byzantine,
-            clients,
-            attackers,
-            phase_one,
-            phase_two: draw.between(2 * S..=6 * S),
-            bound: 120 * S,
-            events_kept: *draw.pick(&[4, 16, 256]),
-            few_sessions: draw.chance(1, 10),
-            sabotage: None,
-        }
-    }
-
     /// Positions of the Byzantine replicas.
     #[must_use]
     pub fn liars(&self) -> Vec<usize> {
@@ -285,84 +244,4 @@ impl Client {
             impatient_one_in: 0,
         }
     }
-
-    fn draw(draw: &mut Draw) -> Self {
-        Self {
-            think: *draw.pick(&[5 * MS, 30 * MS, 200 * MS]),
-            outstanding: *draw.pick(&[1, 2, 8]),
-            reads: *draw.pick(&[0, 3, 7]),
-            subscribes: draw.chance(2, 3),
-            panics_one_in: *draw.pick(&[0, 0, 10]),
-            item: *draw.pick(&[8, 100, 1500]),
-            impatient_one_in: *draw.pick(&[0, 5]),
-        }
-    }
-}
-
-fn draw_byzantine(draw: &mut Draw, n: usize, f: usize) -> Vec<(usize, Vec<Misdeed>)> {
-    // Never the leader of regency 0: leader change is not there yet.
-    let mut candidates: Vec<usize> = (1..n).collect();
-    let count = if f > 0 && draw.chance(4, 5) { draw.between(1..=f as u64) } else { 0 };
-    let mut chosen = Vec::new();
-    for _ in 0..count {
-        let replica = candidates.swap_remove(draw.below(candidates.len()));
-        let mut misdeeds = Vec::new();
-        for _ in 0..draw.between(1..=3) {
-            let misdeed = *draw.pick(&MISDEEDS);
-            if !misdeeds.contains(&misdeed) {
-                misdeeds.push(misdeed);
-            }
-        }
-        chosen.push((replica, misdeeds));
-    }
-    chosen.sort_by_key(|(replica, _)| *replica);
-    chosen
-}
-
-fn draw_faults(draw: &mut Draw, n: usize, phase_one: u64) -> Faults {
-    if draw.chance(1, 3) {
-        return Faults::default();
-    }
-    let mut partitions = Vec::new();
-    if n > 1 && draw.chance(1, 2) {
-        for _ in 0..draw.between(1..=3) {
-            let from = draw.between(0..=phase_one);
-            let length = draw.between(100 * MS..=8 * S);
-            partitions.push(Partition {
-                from,
-                until: (from + length).min(phase_one),
-                side: draw_subset(draw, n),
-                breaks: draw.chance(1, 2),
-                clients_too: draw.chance(1, 3),
-            });
-        }
-    }
-    Faults {
-        peer_breaks: *draw.pick(&[0, 0, 500, 5000]),
-        client_breaks: *draw.pick(&[0, 1000, 10_000]),
-        tampered: *draw.pick(&[0, 1000, 10_000]),
-        partitions,
-    }
-}
-
-/// Any set of replicas, the empty one and all of them included.
-pub fn draw_subset(draw: &mut Draw, n: usize) -> ReplicaSet {
-    (0..n).filter(|_| draw.chance(1, 2)).collect()
-}
-
-fn draw_attacker(draw: &mut Draw, n: usize) -> Attacker {
-    let subset = draw_subset(draw, n);
-    let attack = *draw.pick(&[
-        Attack::WrongMac(subset),
-        Attack::Withhold(subset),
-        Attack::TwoBodies(subset),
-        Attack::AnySubset,
-        Attack::AnySubset,
-        Attack::SkipNumbers,
-        Attack::Flood,
-        Attack::Replay,
-        Attack::Garbage,
-        Attack::Sessions,
-    ]);
-    Attacker { attack, period: *draw.pick(&[5 * MS, 30 * MS, 100 * MS]) }
 }

@@ -444,6 +444,7 @@ impl World {
         }
         match notice {
             Notice::Decided { cid, hash, .. } => {
+                self.stats.instances = self.stats.instances.max(cid.0);
                 self.observe(&Fact::Decided { replica: me, cid, hash });
             }
             Notice::LeaderSuspected { .. } => {

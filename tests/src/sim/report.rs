@@ -20,8 +20,12 @@ pub struct Statistics {
     pub faults: BTreeMap<&'static str, u64>,
     /// Calls of correct clients, by how they ended.
     pub calls: BTreeMap<&'static str, u64>,
+    /// Instances decided.
+    pub instances: u64,
     /// Operations executed, those of attackers included.
     pub executed: u64,
+    /// Runs in which nothing was executed: a fast run that does nothing shows nothing.
+    pub idle: u64,
     /// The longest time a call took whose client did not set a timeout, in microseconds.
     pub longest_call: u64,
     /// Violations found.
@@ -52,7 +56,9 @@ impl Statistics {
         for (how, count) in &other.calls {
             *self.calls.entry(how).or_default() += count;
         }
+        self.instances += other.instances;
         self.executed += other.executed;
+        self.idle += u64::from(other.executed == 0);
         self.longest_call = self.longest_call.max(other.longest_call);
         self.violations += other.violations;
         self.stuck += other.stuck;
@@ -70,7 +76,9 @@ impl Statistics {
         line("seeds per second", format!("{:.1}", self.seeds as f64 / seconds));
         line("simulated hours", format!("{:.2}", self.simulated_micros as f64 / 3.6e9));
         line("events", self.events.to_string());
+        line("instances decided", self.instances.to_string());
         line("operations executed", self.executed.to_string());
+        line("runs without an operation", self.idle.to_string());
         for (how, count) in &self.calls {
             line(&format!("calls {how}"), count.to_string());
         }

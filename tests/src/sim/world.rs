@@ -253,7 +253,7 @@ impl World {
             stuck: self.stuck,
             hash: self.audit.hash(),
             statistics: self.stats,
-            log: self.oracle.log().to_vec(),
+            log: self.oracle.into_log(),
         }
     }
 
@@ -293,8 +293,6 @@ impl World {
     }
 
     fn record(&mut self, event: &Event) {
-        // A digest of each event would cost more than it tells: lengths and first bytes do.
-        let mut details = Vec::with_capacity(64);
         let (what, numbers, bytes): (&str, [u64; 3], &[u8]) = match event {
             Event::Turn(me) => ("turn", [*me as u64, 0, 0], &[]),
             Event::ReplicaTimer(me) => ("timer", [*me as u64, 0, 0], &[]),
@@ -319,12 +317,7 @@ impl World {
             Event::Quiet => ("quiet", [0; 3], &[]),
             Event::Check => ("check", [0; 3], &[]),
         };
-        for number in numbers {
-            details.extend_from_slice(&number.to_le_bytes());
-        }
-        details.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-        details.extend_from_slice(&bytes[..bytes.len().min(4096)]);
-        self.audit.fold(self.now, what, &details);
+        self.audit.fold(self.now, what, numbers, bytes);
     }
 
     /// One line of the trace, where one is wanted.

@@ -116,6 +116,12 @@ impl Oracle {
     pub fn log(&self) -> &[Executed] {
         &self.log
     }
+
+    /// The log, once the run is over.
+    #[must_use]
+    pub fn into_log(self) -> Vec<Executed> {
+        self.log
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,285 @@
+//! The change of the leader (rules S1 to S9).
+
+use bytes::Bytes;
+
+use super::{Consensus, ConsensusOutput, ProposalFault};
+use crate::auth::{VerifiedStopData, proves_leader_faulty, sign_stop_data};
+use crate::membership::{Cid, Digest, Regency, ReplicaSet};
+use crate::ordering::instance::Proposal;
+use crate::ordering::stops::Stop;
+use crate::ordering::sync_choice::{Choice, SyncChoice, SyncFault, choose, judge};
+use crate::replica::Record;
+use crate::wire::{Batch, Evidence, PeerMessage, SignedStopData, StopData, Sync};
+
+impl Consensus {
+    /// Is there, at present, a request that has waited too long for the leader? While there is,
+    /// this replica's STOP is said anew for each instance on which it votes, and does not lapse.
+    pub const fn set_suspicion(&mut self, suspicion: bool) {
+        self.suspicion = suspicion;
+    }
+
+    /// The leader has not done its work in time, or says that it cannot (rule S8).
+    pub fn handle_suspicion(&mut self) {
+        self.stop(self.regency.next(), None);
+    }
+
+    /// A member wants a leader change (rule S2), with or without proof that it is due (rule S9).
+    pub fn handle_stop(
+        &mut self,
+        peer: usize,
+        regency: Regency,
+        cid: Cid,
+        evidence: Option<Evidence>,
+    ) {
+        self.stops.insert(peer, Stop { regency, cid });
+        if let Some(evidence) = evidence
+            && self.stops.of(self.config.me).is_none_or(|own| own.regency <= self.regency)
+            && proves_leader_faulty(&self.config.view, self.epoch(), &evidence)
+        {
+            self.stop(self.regency.next(), Some(evidence));
+        }
+        self.heed_stops();
+    }
+
+    /// The leader is proven wrong (rule S9).
+    pub(super) fn convict_leader(
+        &mut self,
+        cid: Cid,
+        fault: ProposalFault,
+        proposals: Option<[(Digest, Bytes); 2]>,
+    ) {
+        self.faults.push_back((self.leader(), fault));
+        let epoch = self.epoch();
+        let evidence = proposals.map(|proposals| Evidence::TwoProposals { cid, epoch, proposals });
+        self.stop(self.regency.next(), evidence);
+    }
+
+    /// Says that this replica wants a regency, unless it has said so about the open instance.
+    fn stop(&mut self, regency: Regency, evidence: Option<Evidence>) {
+        // What a learner forgot it cannot put into a STOPDATA (rule D3).
+        if !self.voting {
+            return;
+        }
+        let stop = Stop { regency, cid: self.open() };
+        let own = self.stops.of(self.config.me);
+        if own.is_some_and(|own| own.regency > regency || own == stop) {
+            return;
+        }
+        self.stops.insert(self.config.me, stop);
+        let message = PeerMessage::Stop { regency, cid: stop.cid, evidence };
+        self.send(self.others(), message);
+        self.heed_stops();
+    }
+
+    /// Joins what f + 1 members want, installs what a quorum wants (rule S2).
+    fn heed_stops(&mut self) {
+        let join = self.stops.to_join();
+        let own = self.stops.of(self.config.me).map_or(Regency(0), |own| own.regency);
+        if join > own && join > self.regency {
+            self.stop(join, None);
+        }
+        let install = self.stops.to_install();
+        if install > self.regency {
+            self.install(install);
+        }
+    }
+
+    /// This replica is about to vote on `cid`: its STOP about an earlier instance lapses, unless
+    /// its reason stands.
+    pub(super) fn before_voting(&mut self, cid: Cid) {
+        let own = self.stops.of(self.config.me);
+        let Some(own) = own.filter(|own| own.regency > self.regency && own.cid < cid) else {
+            return;
+        };
+        self.stops.voted(self.config.me, self.regency, cid);
+        if self.suspicion {
+            self.stop(own.regency, None);
+        }
+    }
+
+    /// Begins a regency: computes this replica's STOPDATA, once and for all (rule S3).
+    fn install(&mut self, regency: Regency) {
+        assert!(regency > self.regency, "regencies ascend");
+        self.prove();
+        self.regency = regency;
+        self.synced = false;
+        self.sync = None;
+        self.choice = None;
+        self.stop_data = None;
+        self.stop_datas.retain(|_, data| data.data().regency >= regency);
+        if self.voting {
+            let own = sign_stop_data(&self.config.signing_key, &self.make_stop_data());
+            self.stop_data = Some(own.clone());
+            self.record(Record::Regency { regency, stop_data: Some(own.clone()) });
+            let leader = self.leader();
+            if leader == self.config.me {
+                self.handle_stop_data(leader, &own);
+            } else {
+                self.send(ReplicaSet::one(leader), PeerMessage::StopData(own));
+            }
+        } else {
+            self.record(Record::Regency { regency, stop_data: None });
+        }
+        self.out.push_back(ConsensusOutput::Installed(regency));
+    }
+
+    fn make_stop_data(&self) -> StopData {
+        let open = self.instances.get(&self.open());
+        let accepted = open.and_then(|open| open.accepted.as_ref());
+        StopData {
+            service: self.config.view.service,
+            view: self.config.view.number,
+            regency: self.regency,
+            replica: self.config.view.members[self.config.me].id,
+            last_cid: self.proven,
+            last_hash: self.proven_hash,
+            proof: self.proof.clone(),
+            accepted: accepted.map(|(epoch, hash, _)| (*epoch, *hash)),
+            writeset: open.map(|open| open.writeset.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// A member told what it knows as of the beginning of a regency that this replica leads.
+    pub fn handle_stop_data(&mut self, peer: usize, signed: &SignedStopData) {
+        let regency = match signed.decode() {
+            Ok(data) => data.regency,
+            Err(error) => {
+                self.faults.push_back((peer, ProposalFault::StopData(error.into())));
+                return;
+            }
+        };
+        let leads = self.config.view.leader(regency) == self.config.me;
+        if !leads || regency < self.regency {
+            return;
+        }
+        if regency == self.regency
+            && let Some(sync) = self.sync.clone()
+        {
+            if peer != self.config.me {
+                self.send(ReplicaSet::one(peer), PeerMessage::Sync(sync));
+            }
+            return;
+        }
+        let known = self.stop_datas.get(&peer);
+        if known.is_some_and(|known| known.data().regency > regency || known.signed() == signed) {
+            return;
+        }
+        match VerifiedStopData::check(&self.config.view, signed) {
+            Ok(data) if data.sender() == peer => {
+                self.handle_progress(peer, data.data().last_cid);
+                self.stop_datas.insert(peer, data);
+            }
+            Ok(_) => {}
+            Err(error) => self.faults.push_back((peer, ProposalFault::StopData(error))),
+        }
+    }
+
+    /// As the leader of a regency whose choice is due: makes it, or finds out what is missing.
+    pub(super) fn try_sync(&mut self) {
+        if self.synced || !self.leads() {
+            return;
+        }
+        self.choice = self.choose();
+        let Some(SyncChoice { cid, choice: Choice::Bound(hash) }) = self.choice else { return };
+        let instance = self.instances.get(&cid);
+        let held = instance.and_then(|instance| instance.values.get(&hash));
+        let proposed = || {
+            let proposal = instance?.proposal.as_ref()?;
+            (proposal.hash == hash).then(|| proposal.batch.clone())
+        };
+        let batch = held
+            .map(|held| held.batch().clone())
+            .or_else(proposed)
+            .or_else(|| self.decisions.value(cid, hash).map(|value| value.batch));
+        match batch {
+            Some(batch) => self.send_sync(batch),
+            None => self.wanted = Some((cid, hash)),
+        }
+    }
+
+    fn choose(&self) -> Option<SyncChoice> {
+        let datas: Vec<&VerifiedStopData> =
+            self.stop_datas.values().filter(|data| data.data().regency == self.regency).collect();
+        choose(self.quorums, &datas)
+    }
+
+    /// Sends the SYNC with this batch for the chosen instance.
+    pub(super) fn send_sync(&mut self, batch: Batch) {
+        let Some(choice) = self.choice.take() else { return };
+        let stop_datas = self
+            .stop_datas
+            .values()
+            .filter(|data| data.data().regency == self.regency)
+            .map(|data| data.signed().clone())
+            .collect();
+        let sync = Sync { regency: self.regency, stop_datas, batch };
+        self.record(Record::Sync(sync.clone()));
+        self.send(self.others(), PeerMessage::Sync(sync.clone()));
+        self.apply(choice, &sync);
+        self.sync = Some(sync);
+    }
+
+    /// The new leader's choice arrived (rule S6). It proves that a quorum has installed its
+    /// regency: so does this replica.
+    pub fn handle_sync(&mut self, peer: usize, sync: &Sync) {
+        if sync.regency < self.regency || (sync.regency == self.regency && self.synced) {
+            return;
+        }
+        let judged = if peer == self.config.view.leader(sync.regency) {
+            judge(&self.config.view, sync)
+        } else {
+            Err(SyncFault::NotLeader)
+        };
+        match judged {
+            Ok(choice) => {
+                if sync.regency > self.regency {
+                    self.install(sync.regency);
+                }
+                self.apply(choice, sync);
+            }
+            Err(fault) => {
+                self.faults.push_back((peer, ProposalFault::Sync(fault)));
+                if fault != SyncFault::NotLeader && sync.regency == self.regency {
+                    self.stop(self.regency.next(), None);
+                }
+            }
+        }
+    }
+
+    /// From now on proposals of this regency are taken; at the SYNC's instance only its choice
+    /// is (rule S1).
+    pub(super) fn apply(&mut self, choice: SyncChoice, sync: &Sync) {
+        self.synced = true;
+        let SyncChoice { cid, choice } = choice;
+        if cid > self.proven {
+            let hash = self.hash(cid, &sync.batch);
+            let mut proposal = Proposal::new(self.epoch(), sync.batch.clone(), hash, None);
+            proposal.bound = matches!(choice, Choice::Bound(_));
+            self.instances.entry(cid).or_default().proposal = Some(proposal);
+        }
+        self.out.push_back(ConsensusOutput::Synchronised(self.regency));
+    }
+
+    /// What a peer has to know of the regency: this replica's standing STOP, or the one that
+    /// brought the regency about; what the regency's leader waits for; the leader's choice.
+    pub(super) fn resend_regency(&self, peer: usize) -> Vec<PeerMessage> {
+        let mut messages = Vec::new();
+        let installed = Stop { regency: self.regency, cid: self.open() };
+        let own = self.stops.of(self.config.me).filter(|own| own.regency > self.regency);
+        let stop = own.unwrap_or(installed);
+        if self.voting && stop.regency > Regency(0) {
+            let Stop { regency, cid } = stop;
+            messages.push(PeerMessage::Stop { regency, cid, evidence: None });
+        }
+        if peer == self.leader()
+            && !self.synced
+            && let Some(stop_data) = self.stop_data.clone()
+        {
+            messages.push(PeerMessage::StopData(stop_data));
+        }
+        if let Some(sync) = self.sync.clone() {
+            messages.push(PeerMessage::Sync(sync));
+        }
+        messages
+    }
+}

@@ -1,0 +1,168 @@
+//! The plan that belongs to a seed.
+//!
+//! Swarm testing: a seed first draws which kinds of faults are on at all. A run in which everything
+//! goes wrong at once explores less than many runs in which a few things do.
+//!
+//! Most runs are short and quiet and a few are long or busy, so that a hundred thousand seeds are a
+//! matter of minutes: what finds a bug is the variety of the schedules, not their length.
+
+use webbft_protocol::membership::ReplicaSet;
+
+use super::draw::Draw;
+use super::plan::{
+    Attack, Attacker, Client, Faults, Latency, MISDEEDS, MS, Misdeed, Partition, Plan, S,
+};
+
+/// Replicas and faults among them, by how often they are drawn.
+const SIZES: [(u32, usize, usize); 5] = [(2, 1, 0), (20, 4, 1), (3, 5, 1), (4, 7, 2), (1, 10, 3)];
+
+impl Plan {
+    /// The run that belongs to a seed.
+    #[must_use]
+    pub fn draw(seed: u64) -> Self {
+        let mut draw = Draw::new(seed);
+        let (n, f) = draw_size(&mut draw);
+        let (phase_one, phase_two) = draw_lengths(&mut draw);
+        let byzantine = draw_byzantine(&mut draw, n, f);
+        let faults = draw_faults(&mut draw, n, phase_one);
+        let calm = faults.partitions.is_empty() && faults.peer_breaks == 0;
+        let latency = Latency {
+            base: *draw.pick(&[50, 200, MS, 20 * MS, 60 * MS]),
+            jitter: *draw.pick(&[20, 200, 2 * MS, 10 * MS]),
+            spike_one_in: if calm { 0 } else { *draw.pick(&[0, 200, 2000]) },
+        };
+        let skew = (0..n).map(|_| draw.between(0..=1000) as i64 - 500).collect();
+        // An operation costs n² messages: larger groups are asked for less.
+        let rarer = (n * n).div_ceil(16) as u64;
+        let clients = (0..draw.between(1..=4)).map(|_| draw_client(&mut draw, rarer)).collect();
+        let attackers = if draw.chance(1, 3) {
+            (0..draw.between(1..=2)).map(|_| draw_attacker(&mut draw, n, rarer)).collect()
+        } else {
+            Vec::new()
+        };
+        Self {
+            seed: draw.number(),
+            n,
+            f,
+            latency,
+            faults,
+            skew,
+            byzantine,
+            clients,
+            attackers,
+            phase_one,
+            phase_two,
+            bound: 120 * S,
+            events_kept: *draw.pick(&[4, 16, 256]),
+            few_sessions: draw.chance(1, 10),
+            sabotage: None,
+        }
+    }
+}
+
+fn draw_size(draw: &mut Draw) -> (usize, usize) {
+    let all: u32 = SIZES.iter().map(|(weight, ..)| weight).sum();
+    let mut at = draw.between(1..=u64::from(all));
+    for (weight, n, f) in SIZES {
+        if at <= u64::from(weight) {
+            return (n, f);
+        }
+        at -= u64::from(weight);
+    }
+    (4, 1)
+}
+
+/// Most runs take a few virtual seconds, one in thirty up to half a minute.
+fn draw_lengths(draw: &mut Draw) -> (u64, u64) {
+    match draw.below(30) {
+        0 => (draw.between(5 * S..=20 * S), draw.between(S..=6 * S)),
+        1..=5 => (draw.between(2 * S..=6 * S), draw.between(500 * MS..=2 * S)),
+        _ => (draw.between(300 * MS..=2 * S), draw.between(200 * MS..=S)),
+    }
+}
+
+fn draw_client(draw: &mut Draw, rarer: u64) -> Client {
+    Client {
+        think: *draw.pick(&[10 * MS, 50 * MS, 50 * MS, 200 * MS, 200 * MS, S]) * rarer,
+        outstanding: *draw.pick(&[1, 2, 8]),
+        reads: *draw.pick(&[0, 3, 7]),
+        subscribes: draw.chance(2, 3),
+        panics_one_in: *draw.pick(&[0, 0, 10]),
+        item: *draw.pick(&[8, 100, 1500]),
+        impatient_one_in: *draw.pick(&[0, 5]),
+    }
+}
+
+fn draw_byzantine(draw: &mut Draw, n: usize, f: usize) -> Vec<(usize, Vec<Misdeed>)> {
+    // Never the leader of regency 0: leader change is not there yet.
+    let mut candidates: Vec<usize> = (1..n).collect();
+    let count = if f > 0 && draw.chance(3, 5) { draw.between(1..=f as u64) } else { 0 };
+    let mut chosen = Vec::new();
+    for _ in 0..count {
+        let replica = candidates.swap_remove(draw.below(candidates.len()));
+        let mut misdeeds = Vec::new();
+        for _ in 0..draw.between(1..=3) {
+            let misdeed = *draw.pick(&MISDEEDS);
+            if !misdeeds.contains(&misdeed) {
+                misdeeds.push(misdeed);
+            }
+        }
+        chosen.push((replica, misdeeds));
+    }
+    chosen.sort_by_key(|(replica, _)| *replica);
+    chosen
+}
+
+fn draw_faults(draw: &mut Draw, n: usize, phase_one: u64) -> Faults {
+    if draw.chance(1, 3) {
+        return Faults::default();
+    }
+    let mut partitions = Vec::new();
+    if n > 1 && draw.chance(1, 2) {
+        for _ in 0..draw.between(1..=3) {
+            let from = draw.between(0..=phase_one);
+            let length = draw.between(100 * MS..=8 * S);
+            partitions.push(Partition {
+                from,
+                until: (from + length).min(phase_one),
+                side: draw_subset(draw, n),
+                breaks: draw.chance(1, 2),
+                clients_too: draw.chance(1, 3),
+            });
+        }
+    }
+    Faults {
+        peer_breaks: *draw.pick(&[0, 0, 1000, 5000]),
+        client_breaks: *draw.pick(&[0, 1000, 10_000]),
+        tampered: *draw.pick(&[0, 1000, 10_000]),
+        partitions,
+    }
+}
+
+/// Any set of replicas, the empty one and all of them included.
+pub fn draw_subset(draw: &mut Draw, n: usize) -> ReplicaSet {
+    (0..n).filter(|_| draw.chance(1, 2)).collect()
+}
+
+fn draw_attacker(draw: &mut Draw, n: usize, rarer: u64) -> Attacker {
+    let subset = draw_subset(draw, n);
+    let attack = *draw.pick(&[
+        Attack::WrongMac(subset),
+        Attack::Withhold(subset),
+        Attack::TwoBodies(subset),
+        Attack::AnySubset,
+        Attack::AnySubset,
+        Attack::SkipNumbers,
+        Attack::Flood,
+        Attack::Replay,
+        Attack::Garbage,
+        Attack::Sessions,
+    ]);
+    // Links that are closed for what came over them cost a handshake each.
+    let rarer = match attack {
+        Attack::WrongMac(_) | Attack::AnySubset | Attack::Replay | Attack::Garbage => 2 * rarer,
+        Attack::Flood => 4 * rarer,
+        _ => rarer,
+    };
+    Attacker { attack, period: *draw.pick(&[20 * MS, 50 * MS, 200 * MS]) * rarer }
+}

@@ -143,6 +143,7 @@ fn a_partition_heals() {
             until: 4 * S,
             side: ReplicaSet::one(0),
             breaks,
+            one_way: false,
             clients_too: false,
         };
         let faults = Faults { partitions: vec![partition], ..Faults::default() };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use webbft_protocol::auth::{PeerLink, SigningKey, sign_accept, sign_propose};
-use webbft_protocol::membership::{Cid, Digest, Epoch, View};
+use webbft_protocol::membership::{Cid, Digest, Epoch, ReplicaSet, View};
 use webbft_protocol::replica::ToPeers;
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
@@ -37,6 +37,8 @@ pub struct Byzantine {
     overheard: Vec<Request>,
     forged: BTreeMap<Digest, Bytes>,
     last_cid: Cid,
+    /// The replicas that a selective one talks to.
+    favoured: ReplicaSet,
 }
 
 /// A frame to the member at a position.
@@ -45,7 +47,13 @@ pub type Addressed = (usize, Bytes);
 impl Byzantine {
     /// The misdeeds of the replica at position `me`.
     #[must_use]
-    pub fn new(view: Arc<View>, me: usize, key: SigningKey, misdeeds: Vec<Misdeed>) -> Self {
+    pub fn new(
+        view: Arc<View>,
+        me: usize,
+        key: SigningKey,
+        misdeeds: Vec<Misdeed>,
+        favoured: ReplicaSet,
+    ) -> Self {
         Self {
             view,
             me,
@@ -56,6 +64,7 @@ impl Byzantine {
             overheard: Vec::new(),
             forged: BTreeMap::new(),
             last_cid: Cid::ZERO,
+            favoured,
         }
     }
 
@@ -63,7 +72,7 @@ impl Byzantine {
     #[must_use]
     pub fn conspirator(view: Arc<View>, me: usize, key: SigningKey) -> Self {
         let misdeeds = vec![Misdeed::LieToClients];
-        Self { consistent: true, ..Self::new(view, me, key, misdeeds) }
+        Self { consistent: true, ..Self::new(view, me, key, misdeeds, ReplicaSet::EMPTY) }
     }
 
     fn does(&self, misdeed: Misdeed) -> bool {
@@ -86,6 +95,9 @@ impl Byzantine {
         let mut frames = Vec::new();
         for to in out.to.iter() {
             let message = out.message.clone();
+            if self.does(Misdeed::Selective) && !self.favoured.contains(to) {
+                continue;
+            }
             match message {
                 PeerMessage::Write { cid, epoch, .. } | PeerMessage::Accept { cid, epoch, .. }
                     if self.does(Misdeed::EquivocateVotes) && !draw.chance(1, 4) =>

@@ -10,7 +10,8 @@ use webbft_protocol::membership::ReplicaSet;
 
 use super::draw::Draw;
 use super::plan::{
-    Attack, Attacker, Client, Faults, Latency, MISDEEDS, MS, Misdeed, Partition, Plan, S,
+    Attack, Attacker, Client, ClockJump, Crash, Faults, Latency, MISDEEDS, MS, Misdeed, Partition,
+    Pause, Plan, S, Slowness, WITHIN_DRIFT,
 };
 
 /// Replicas and faults among them, by how often they are drawn.
@@ -24,7 +25,8 @@ impl Plan {
         let (n, f) = draw_size(&mut draw);
         let (phase_one, phase_two) = draw_lengths(&mut draw);
         let byzantine = draw_byzantine(&mut draw, n, f);
-        let faults = draw_faults(&mut draw, n, phase_one);
+        let byzantine_count = byzantine.len();
+        let faults = draw_faults(&mut draw, (n, f - byzantine_count), phase_one);
         let calm = faults.partitions.is_empty() && faults.peer_breaks == 0;
         let latency = Latency {
             base: *draw.pick(&[50, 200, MS, 20 * MS, 60 * MS]),
@@ -113,29 +115,107 @@ fn draw_byzantine(draw: &mut Draw, n: usize, f: usize) -> Vec<(usize, Vec<Misdee
     chosen
 }
 
-fn draw_faults(draw: &mut Draw, n: usize, phase_one: u64) -> Faults {
-    if draw.chance(1, 3) {
-        return Faults::default();
+/// What goes wrong where `spare` more replicas may be faulty: each kind is on in some of the runs.
+fn draw_faults(draw: &mut Draw, (n, spare): (usize, usize), phase_one: u64) -> Faults {
+    let mut faults = Faults::default();
+    if draw.chance(1, 4) {
+        return faults;
     }
-    let mut partitions = Vec::new();
-    if n > 1 && draw.chance(1, 2) {
-        for _ in 0..draw.between(1..=3) {
-            let from = draw.between(0..=phase_one);
-            let length = draw.between(100 * MS..=8 * S);
-            partitions.push(Partition {
-                from,
-                until: (from + length).min(phase_one),
-                side: draw_subset(draw, n),
-                breaks: draw.chance(1, 2),
-                clients_too: draw.chance(1, 3),
-            });
+    let group = n > 1;
+    if draw.chance(1, 3) {
+        faults.peer_breaks = *draw.pick(&[1000, 5000]);
+    }
+    if draw.chance(1, 3) {
+        faults.client_breaks = *draw.pick(&[1000, 10_000]);
+    }
+    if draw.chance(1, 3) {
+        faults.tampered = *draw.pick(&[1000, 10_000]);
+    }
+    if group && draw.chance(1, 3) {
+        faults.partitions =
+            (0..draw.between(1..=3)).map(|_| draw_partition(draw, n, phase_one)).collect();
+    }
+    if group && draw.chance(1, 4) {
+        faults.pauses = draw_pauses(draw, n, phase_one);
+    }
+    if draw.chance(1, 5) {
+        faults.clock_jumps = draw_clock_jumps(draw, (n, spare), phase_one);
+    }
+    if group && spare > 0 && draw.chance(1, 4) {
+        faults.crashes = (0..draw.between(1..=4)).map(|_| draw_crash(draw, n, phase_one)).collect();
+    }
+    if group && draw.chance(1, 8) {
+        let slow = |draw: &mut Draw| Slowness {
+            replica: draw.below(n),
+            turn: *draw.pick(&[MS, 5 * MS, 50 * MS, 400 * MS]),
+        };
+        faults.slow = (0..draw.between(1..=2)).map(|_| slow(draw)).collect();
+    }
+    faults
+}
+
+fn draw_partition(draw: &mut Draw, n: usize, phase_one: u64) -> Partition {
+    let from = draw.between(0..=phase_one);
+    let length = draw.between(50 * MS..=8 * S);
+    let breaks = draw.chance(1, 3);
+    Partition {
+        from,
+        until: (from + length).min(phase_one),
+        side: draw_subset(draw, n),
+        breaks,
+        one_way: !breaks && draw.chance(1, 2),
+        clients_too: draw.chance(1, 3),
+    }
+}
+
+/// Pauses here and there, or one replica's after another's, so that the one that has just woken up
+/// and is behind is needed at once.
+fn draw_pauses(draw: &mut Draw, n: usize, phase_one: u64) -> Vec<Pause> {
+    let mut pauses = Vec::new();
+    let count = draw.between(1..=4);
+    let relay = draw.chance(1, 2);
+    let mut from = draw.between(0..=phase_one / 2);
+    let first = draw.below(n);
+    for index in 0..usize::try_from(count).unwrap_or(1) {
+        let replica = if relay { (first + index) % n } else { draw.below(n) };
+        let until = from + draw.between(20 * MS..=(phase_one / 2).max(21 * MS));
+        pauses.push(Pause { replica, from, until: until.min(phase_one) });
+        from = if relay {
+            until.saturating_sub(draw.between(0..=5 * MS))
+        } else {
+            draw.between(0..=phase_one)
+        };
+        if from >= phase_one {
+            break;
         }
     }
-    Faults {
-        peer_breaks: *draw.pick(&[0, 0, 1000, 5000]),
-        client_breaks: *draw.pick(&[0, 1000, 10_000]),
-        tampered: *draw.pick(&[0, 1000, 10_000]),
-        partitions,
+    pauses
+}
+
+/// Any clock may jump within the drift; beyond it only those of as many replicas as may be faulty,
+/// for nothing can move while too few agree on the time.
+fn draw_clock_jumps(draw: &mut Draw, (n, spare): (usize, usize), phase_one: u64) -> Vec<ClockJump> {
+    let wild: Vec<usize> = (0..spare).map(|_| 1 + draw.below(n - 1)).collect();
+    (0..draw.between(1..=6))
+        .map(|_| {
+            let at = draw.between(0..=phase_one);
+            if !wild.is_empty() && draw.chance(1, 2) {
+                let to = *draw.pick(&[-1_000_000, -3000, -1100, 1100, 3000, 1_000_000]);
+                ClockJump { replica: *draw.pick(&wild), at, to }
+            } else {
+                let to = draw.between(0..=2 * WITHIN_DRIFT.unsigned_abs()) as i64 - WITHIN_DRIFT;
+                ClockJump { replica: draw.below(n), at, to }
+            }
+        })
+        .collect()
+}
+
+fn draw_crash(draw: &mut Draw, n: usize, phase_one: u64) -> Crash {
+    Crash {
+        // Not the leader of regency 0: leader change is not there yet.
+        replica: 1 + draw.below(n - 1),
+        at: draw.between(0..=phase_one),
+        down: *draw.pick(&[MS, 20 * MS, 300 * MS, 2 * S]),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use webbft_protocol::client::{CallError, Evidence, Outcome, SuspectReason};
-use webbft_protocol::membership::{Cid, ClientId, Digest};
+use webbft_protocol::membership::{Cid, ClientId, Digest, Epoch};
 
 use super::service::{Executed, Query};
 
@@ -148,6 +148,25 @@ pub enum Fact {
         /// Why.
         reason: SuspectReason,
     },
+    /// A correct replica has been started again; what it decides and executes from now on begins
+    /// anew.
+    Restarted {
+        /// Its position.
+        replica: usize,
+    },
+    /// A correct replica sends a vote or a proposal.
+    Said {
+        /// Its position.
+        replica: usize,
+        /// What kind.
+        kind: Saying,
+        /// The instance.
+        cid: Cid,
+        /// The epoch.
+        epoch: Epoch,
+        /// The hash.
+        hash: Digest,
+    },
     /// A correct replica suspects the leader.
     LeaderSuspected {
         /// Its position.
@@ -160,6 +179,17 @@ pub enum Fact {
     },
     /// The run is over: everything that was to finish has finished, or is stuck.
     End,
+}
+
+/// The messages by which a replica gives its word about an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Saying {
+    /// PROPOSE.
+    Proposes,
+    /// WRITE.
+    Writes,
+    /// ACCEPT.
+    Accepts,
 }
 
 /// What was true of the run as a whole; the invariants judge facts in its light.

@@ -9,9 +9,11 @@
 pub mod attacker;
 pub mod audit;
 pub mod byzantine;
+mod client_links;
 pub mod client_node;
 pub mod draw;
 pub mod draw_plan;
+mod faults;
 pub mod history;
 pub mod invariants;
 pub mod network;
@@ -21,6 +23,7 @@ pub mod replica_node;
 pub mod report;
 pub mod runner;
 pub mod service;
+mod streams;
 pub mod world;
 
 pub use draw::Draw;

@@ -31,8 +31,10 @@ pub struct Pair {
     pub up: [Option<u64>; 2],
     /// Per direction (from the lower position first): nothing arrives before this.
     pub arrival: [u64; 2],
-    /// Nothing arrives before this: the network stalls.
-    pub stalled_until: u64,
+    /// Per direction: nothing arrives before this, the network stalls.
+    pub stalled_until: [u64; 2],
+    /// Where it has broken: does what was under way still arrive at a side that has not noticed?
+    pub drains: bool,
     /// No stream can be made before this.
     pub cut_until: u64,
 }
@@ -104,8 +106,10 @@ pub struct Carried {
 pub struct Conn {
     /// Who opened it.
     pub owner: Owner,
-    /// To which replica.
+    /// To the replica at which position.
     pub replica: usize,
+    /// The replica's process: its position, or its twin.
+    pub node: usize,
     /// Has it broken?
     pub broken: bool,
     /// The client's end.
@@ -127,10 +131,11 @@ pub struct Conn {
 impl Conn {
     /// A link that is being opened.
     #[must_use]
-    pub const fn new(owner: Owner, replica: usize) -> Self {
+    pub const fn new(owner: Owner, replica: usize, node: usize) -> Self {
         Self {
             owner,
             replica,
+            node,
             broken: false,
             client_end: End::Opening,
             replica_end: End::Opening,

@@ -9,6 +9,10 @@ pub const MS: u64 = 1_000;
 /// Microseconds in a second.
 pub const S: u64 = 1_000_000;
 
+/// Two clocks that are off by this much in opposite directions are as far apart as the protocol
+/// allows; in thousandths of the allowed drift.
+pub const WITHIN_DRIFT: i64 = 500;
+
 /// How long messages take.
 #[derive(Debug, Clone, Copy)]
 pub struct Latency {
@@ -31,11 +35,55 @@ pub struct Partition {
     pub side: ReplicaSet,
     /// Do streams across break (and cannot be made again), rather than stall?
     pub breaks: bool,
+    /// Where streams stall: only what `side` sends, so that it hears and is not heard?
+    pub one_way: bool,
     /// Are clients, too, unable to reach the replicas of `side`?
     pub clients_too: bool,
 }
 
-/// What the network does wrong in phase one. Rates are per million frames.
+/// A replica whose process stands still (as after SIGSTOP) while its links stay up and fill.
+#[derive(Debug, Clone, Copy)]
+pub struct Pause {
+    /// Its position.
+    pub replica: usize,
+    /// From when.
+    pub from: u64,
+    /// Until when.
+    pub until: u64,
+}
+
+/// A replica whose wall clock is set.
+#[derive(Debug, Clone, Copy)]
+pub struct ClockJump {
+    /// Its position.
+    pub replica: usize,
+    /// When.
+    pub at: u64,
+    /// How far it is off from then on, in thousandths of the allowed drift.
+    pub to: i64,
+}
+
+/// A replica whose process ends and is started again.
+#[derive(Debug, Clone, Copy)]
+pub struct Crash {
+    /// Its position.
+    pub replica: usize,
+    /// When.
+    pub at: u64,
+    /// How long until it is started again.
+    pub down: u64,
+}
+
+/// A replica that takes long over everything in phase one.
+#[derive(Debug, Clone, Copy)]
+pub struct Slowness {
+    /// Its position.
+    pub replica: usize,
+    /// The time a turn takes, in microseconds.
+    pub turn: u64,
+}
+
+/// What goes wrong in phase one. Rates are per million frames.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     /// Streams between replicas that break.
@@ -46,6 +94,14 @@ pub struct Faults {
     pub tampered: u32,
     /// Partitions.
     pub partitions: Vec<Partition>,
+    /// Pauses.
+    pub pauses: Vec<Pause>,
+    /// Clocks that are set; at the end of phase one all are right again.
+    pub clock_jumps: Vec<ClockJump>,
+    /// Crashes. Those that would make more than f replicas faulty at a time do not happen.
+    pub crashes: Vec<Crash>,
+    /// Slow replicas.
+    pub slow: Vec<Slowness>,
 }
 
 /// What a Byzantine replica does; it may do several of these at once.
@@ -71,10 +127,15 @@ pub enum Misdeed {
     ForgeDecisions,
     /// Sends bytes that are not messages.
     Garbage,
+    /// Tells the replicas of a set everything and the others nothing.
+    Selective,
+    /// Runs twice under the same keys; every other replica and every client link has to do with
+    /// one of the two, and at times with the other.
+    Twins,
 }
 
 /// All misdeeds.
-pub const MISDEEDS: [Misdeed; 9] = [
+pub const MISDEEDS: [Misdeed; 11] = [
     Misdeed::MuteToClients,
     Misdeed::MuteToPeers,
     Misdeed::LieToClients,
@@ -84,6 +145,8 @@ pub const MISDEEDS: [Misdeed; 9] = [
     Misdeed::Replay,
     Misdeed::ForgeDecisions,
     Misdeed::Garbage,
+    Misdeed::Selective,
+    Misdeed::Twins,
 ];
 
 /// How a Byzantine client attacks.
@@ -221,11 +284,22 @@ impl Plan {
         self.byzantine.iter().map(|(replica, _)| *replica).collect()
     }
 
+    /// Positions of the Byzantine replicas that do this.
+    pub fn who_does(&self, misdeed: Misdeed) -> impl Iterator<Item = usize> {
+        let does = move |misdeeds: &[Misdeed]| misdeeds.contains(&misdeed);
+        self.byzantine.iter().filter(move |(_, all)| does(all)).map(|(replica, _)| *replica)
+    }
+
     /// May correct replicas come to suspect the leader through the network's fault?
     #[must_use]
     pub fn leader_may_be_suspected(&self) -> bool {
-        !self.faults.partitions.is_empty()
-            || self.faults.peer_breaks > 0
+        let faults = &self.faults;
+        !faults.partitions.is_empty()
+            || faults.peer_breaks > 0
+            || !faults.pauses.is_empty()
+            || !faults.slow.is_empty()
+            || !faults.crashes.is_empty()
+            || faults.clock_jumps.iter().any(|jump| jump.to.abs() > WITHIN_DRIFT)
             || self.latency.spike_one_in > 0
     }
 }

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use webbft_protocol::auth::{NoiseKeypair, PeerLink, ServerHandshake, SigningKey};
-use webbft_protocol::membership::Cid;
+use webbft_protocol::membership::{Cid, View};
 use webbft_protocol::replica::{LinkId, Notice, Parameters, Replica, ReplicaConfig, Start};
-use webbft_protocol::wire::{ReplicaFrame, ReplicaHeader};
+use webbft_protocol::time::Now;
+use webbft_protocol::wire::{PeerMessage, ReplicaFrame, ReplicaHeader};
 
 use super::byzantine::Byzantine;
-use super::history::Fact;
+use super::draw_plan::draw_subset;
+use super::history::{Fact, Saying};
 use super::network::{Carried, End, Owner, pair_of};
 use super::plan::{MS, Sabotage};
 use super::service::{Defect, Recorder};
-use super::world::{Event, World};
+use super::world::{Event, Phase, World};
 
 /// Frames that one turn reads from one client link.
 const FRAMES_A_TURN: usize = 16;
@@ -34,6 +36,12 @@ enum PeerInput {
 /// A replica and its driver's state.
 pub struct ReplicaNode {
     replica: Replica<Recorder>,
+    /// The member that it is.
+    pub(super) position: usize,
+    view: Arc<View>,
+    signing_key: SigningKey,
+    parameters: Parameters,
+    defect: Defect,
     noise: NoiseKeypair,
     byzantine: Option<Byzantine>,
     peer_inputs: VecDeque<(usize, PeerInput)>,
@@ -50,6 +58,15 @@ pub struct ReplicaNode {
     origin: u64,
     skew: i64,
     late_deadlines: u32,
+    /// Is it none of the Byzantine ones?
+    pub(super) correct: bool,
+    running: bool,
+    /// Has it lost its memory, and does not vote yet?
+    pub(super) learning: bool,
+    /// Its process stands still before this.
+    pub(super) paused_until: u64,
+    /// The time a turn takes in phase one.
+    turn_cost: u64,
     /// Clients cannot reach it before this.
     pub(super) unreachable_until: u64,
 }
@@ -67,8 +84,6 @@ impl ReplicaNode {
         if plan.few_sessions {
             parameters.execution.sessions = 4;
         }
-        let drift = i64::try_from(parameters.admission.max_drift.as_micros()).unwrap_or(i64::MAX);
-        let skew = drift / 1000 * plan.skew[me];
         let misdeeds = plan.byzantine.iter().find(|(replica, _)| *replica == me);
         let byzantine = match (misdeeds, plan.sabotage) {
             (Some((_, misdeeds)), _) => Some(Byzantine::new(
@@ -76,6 +91,7 @@ impl ReplicaNode {
                 me,
                 signing_key.clone(),
                 misdeeds.clone(),
+                draw_subset(&mut world.draw, plan.n),
             )),
             (None, Some(Sabotage::LyingMajority)) if me > 0 => {
                 Some(Byzantine::conspirator(Arc::clone(&world.view), me, signing_key.clone()))
@@ -88,11 +104,25 @@ impl ReplicaNode {
             _ => Defect::None,
         };
         let origin = world.draw.between(0..=1_000_000_000);
+        let slow = plan.faults.slow.iter().find(|slow| slow.replica == me);
+        let turn_cost = slow.map_or(TURN_COST, |slow| slow.turn);
+        let skew = skew_of(&parameters, plan.skew[me]);
         let view = Arc::clone(&world.view);
-        let config = ReplicaConfig { view, me, signing_key, start: Start::Genesis, parameters };
+        let config = ReplicaConfig {
+            view: Arc::clone(&view),
+            me,
+            signing_key: signing_key.clone(),
+            start: Start::Genesis,
+            parameters: parameters.clone(),
+        };
         let now = world.clocks(origin, skew);
         Self {
             replica: Replica::new(config, Recorder::with_defect(defect), now),
+            position: me,
+            view,
+            signing_key,
+            parameters,
+            defect,
             noise,
             byzantine,
             peer_inputs: VecDeque::new(),
@@ -107,8 +137,50 @@ impl ReplicaNode {
             origin,
             skew,
             late_deadlines: 0,
+            correct: misdeeds.is_none(),
+            running: true,
+            learning: false,
+            paused_until: 0,
+            turn_cost,
             unreachable_until: 0,
         }
+    }
+
+    /// Sets the wall clock off by this many thousandths of the allowed drift.
+    pub(super) fn set_skew(&mut self, thousandths: i64) {
+        self.skew = skew_of(&self.parameters, thousandths);
+    }
+
+    pub(super) const fn is_down(&self) -> bool {
+        !self.running
+    }
+
+    /// The process ends; what it has not read is lost.
+    pub(super) fn stop(&mut self) {
+        self.running = false;
+        self.peer_inputs.clear();
+        self.conns.clear();
+        self.ready.clear();
+        self.closed.clear();
+        self.turn_at = None;
+        self.timer_at = None;
+    }
+
+    /// The process starts again, without any memory.
+    pub(super) fn start_again(&mut self, now: Now) {
+        let config = ReplicaConfig {
+            view: Arc::clone(&self.view),
+            me: self.position,
+            signing_key: self.signing_key.clone(),
+            start: Start::Learner,
+            parameters: self.parameters.clone(),
+        };
+        self.replica = Replica::new(config, Recorder::with_defect(self.defect), now);
+        self.running = true;
+        self.learning = true;
+        self.shown = 0;
+        self.state_shown = Cid::ZERO;
+        self.late_deadlines = 0;
     }
 
     pub(super) const fn is_byzantine(&self) -> bool {
@@ -120,11 +192,21 @@ impl ReplicaNode {
     }
 }
 
+/// Microseconds for thousandths of the allowed drift.
+fn skew_of(parameters: &Parameters, thousandths: i64) -> i64 {
+    let drift = i64::try_from(parameters.admission.max_drift.as_micros()).unwrap_or(i64::MAX);
+    drift / 1000 * thousandths
+}
+
 impl World {
-    fn wake(&mut self, me: usize) {
+    pub(super) fn clocks_of(&self, me: usize) -> Now {
+        self.replicas[me].now(self)
+    }
+
+    pub(super) fn wake(&mut self, me: usize) {
         let now = self.now;
         let node = &mut self.replicas[me];
-        if node.turn_at.is_none() {
+        if node.turn_at.is_none() && node.running {
             let at = now.max(node.busy_until);
             node.turn_at = Some(at);
             self.queue.push(at, Event::Turn(me));
@@ -132,16 +214,25 @@ impl World {
     }
 
     pub(super) fn peer_input(&mut self, me: usize, other: usize, replaced: bool) {
+        if self.replicas[me].is_down() {
+            return;
+        }
         self.replicas[me].peer_inputs.push_back((other, PeerInput::Up { replaced }));
         self.wake(me);
     }
 
     pub(super) fn peer_lost(&mut self, me: usize, other: usize) {
+        if self.replicas[me].is_down() {
+            return;
+        }
         self.replicas[me].peer_inputs.push_back((other, PeerInput::Down));
         self.wake(me);
     }
 
     pub(super) fn peer_bytes(&mut self, me: usize, other: usize, bytes: Bytes) {
+        if self.replicas[me].is_down() {
+            return;
+        }
         self.replicas[me].peer_inputs.push_back((other, PeerInput::Frame(bytes)));
         self.wake(me);
     }
@@ -149,15 +240,14 @@ impl World {
     pub(super) fn conn_at_replica(&mut self, id: u64) {
         let delay = self.delay();
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        if conn.broken || conn.client_end == End::Closed {
+        if conn.broken || conn.client_end == End::Closed || self.replicas[conn.node].is_down() {
             return;
         }
         conn.replica_end = End::Open;
         let at = self.now + delay;
         conn.arrival = [at, at];
-        let replica = conn.replica;
         self.queue.push(at, Event::ConnAtClient(id));
-        self.replicas[replica].conns.insert(id);
+        self.replicas[conn.node].conns.insert(id);
     }
 
     pub(super) fn arrive_at_replica(&mut self, id: u64, carried: Carried) {
@@ -166,18 +256,18 @@ impl World {
             return;
         }
         conn.inbox.push_back(carried);
-        let replica = conn.replica;
-        self.replicas[replica].ready.insert(id);
-        self.wake(replica);
+        let node = conn.node;
+        self.replicas[node].ready.insert(id);
+        self.wake(node);
     }
 
     pub(super) fn closed_at_replica(&mut self, id: u64) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let replica = conn.replica;
+        let node = conn.node;
         let was_open = std::mem::replace(&mut conn.replica_end, End::Closed) == End::Open;
         if was_open {
-            self.replicas[replica].closed.push(id);
-            self.wake(replica);
+            self.replicas[node].closed.push(id);
+            self.wake(node);
         }
         self.forget_conn(id);
     }
@@ -213,7 +303,16 @@ impl World {
     }
 
     pub(super) fn turn(&mut self, me: usize) {
-        self.replicas[me].turn_at = None;
+        let node = &mut self.replicas[me];
+        if node.turn_at != Some(self.now) {
+            return;
+        }
+        if self.now < node.paused_until {
+            node.turn_at = Some(node.paused_until);
+            self.queue.push(node.paused_until, Event::Turn(me));
+            return;
+        }
+        node.turn_at = None;
         let now = self.replicas[me].now(self);
         let mut frames = 0;
         while let Some((other, input)) = self.replicas[me].peer_inputs.pop_front() {
@@ -241,8 +340,10 @@ impl World {
         }
         self.fire_deadline(me);
         self.drain(me);
+        let slow = self.phase == Phase::One;
         let node = &mut self.replicas[me];
-        node.busy_until = self.now + TURN_COST + FRAME_COST * frames;
+        let cost = if slow { node.turn_cost } else { TURN_COST };
+        node.busy_until = self.now + cost + FRAME_COST * frames;
         if self.readable(me) {
             self.wake(me);
         }
@@ -274,7 +375,8 @@ impl World {
             Err(error) => {
                 self.trace(|| format!("r{me} <- r{other}: {error}"));
                 self.stats.count("malformed frame between replicas");
-                self.break_stream(pair_of(me, other).0);
+                let position = self.replicas[me].position;
+                self.break_stream(pair_of(position, other).0);
             }
         }
     }
@@ -393,6 +495,7 @@ impl World {
                 if self.plan.sabotage == Some(Sabotage::LeaderUnheard) && me == 0 {
                     continue;
                 }
+                self.show_word(me, &out.message);
                 let frames = match &mut self.replicas[me].byzantine {
                     Some(byzantine) => byzantine.to_peers(&out, &mut self.draw),
                     None => {
@@ -418,6 +521,23 @@ impl World {
         self.set_deadline(me);
     }
 
+    /// Shows the invariants by what a correct replica gives its word about an instance.
+    fn show_word(&mut self, me: usize, message: &PeerMessage) {
+        if !self.replicas[me].correct {
+            return;
+        }
+        let (kind, cid, epoch, hash) = match message {
+            PeerMessage::Propose { cid, epoch, batch, .. } => {
+                let hash = batch.hash(self.view.service, self.view.number, *cid);
+                (Saying::Proposes, *cid, *epoch, hash)
+            }
+            PeerMessage::Write { cid, epoch, hash } => (Saying::Writes, *cid, *epoch, *hash),
+            PeerMessage::Accept { cid, epoch, hash, .. } => (Saying::Accepts, *cid, *epoch, *hash),
+            _ => return,
+        };
+        self.observe(&Fact::Said { replica: me, kind, cid, epoch, hash });
+    }
+
     fn answer(&mut self, me: usize, link: LinkId, frame: ReplicaFrame) {
         if self.plan.sabotage == Some(Sabotage::EventsLost)
             && matches!(frame.header, ReplicaHeader::Event { .. } | ReplicaHeader::Heads { .. })
@@ -439,7 +559,7 @@ impl World {
 
     fn notice(&mut self, me: usize, notice: Notice) {
         self.trace(|| format!("r{me} notes {notice:?}"));
-        if self.plan.liars().contains(&me) {
+        if !self.replicas[me].correct {
             return;
         }
         match notice {
@@ -456,13 +576,17 @@ impl World {
                 self.stuck(what);
             }
             Notice::PeerMisbehaved { .. } => self.stats.count("replica caught misbehaving"),
+            Notice::Voting { .. } => {
+                self.stats.count("replica without memory votes again");
+                self.replicas[me].learning = false;
+            }
             _ => {}
         }
     }
 
     /// Shows the invariants what the replica has executed since they last looked.
     fn show_log(&mut self, me: usize) {
-        if self.plan.liars().contains(&me) {
+        if !self.replicas[me].correct {
             return;
         }
         loop {
@@ -542,7 +666,7 @@ impl World {
 }
 
 impl ReplicaNode {
-    fn now(&self, world: &World) -> webbft_protocol::time::Now {
+    fn now(&self, world: &World) -> Now {
         world.clocks(self.origin, self.skew)
     }
 }

@@ -16,8 +16,8 @@ use super::client_node::ClientNode;
 use super::draw::Draw;
 use super::history::{Fact, Setting};
 use super::invariants::{Oracle, Violation};
-use super::network::{Conn, Owner, Pairs, pair_of};
-use super::plan::{MS, Plan, Sabotage};
+use super::network::{Conn, Pairs};
+use super::plan::{MS, Misdeed, Plan, Sabotage};
 use super::queue::Queue;
 use super::replica_node::ReplicaNode;
 use super::report::{Outcome, Statistics};
@@ -64,6 +64,16 @@ pub enum Event {
     Attack(usize),
     /// A partition begins.
     PartitionBegins(usize),
+    /// A replica's process stands still.
+    Pause(usize),
+    /// A replica's clock is set.
+    ClockJump(usize),
+    /// A replica's process ends.
+    Crash(usize),
+    /// And is started again.
+    Restart(usize),
+    /// Somebody is led to the other one of two twins.
+    SwapTwin(usize),
     /// Faults stop.
     PhaseTwo,
     /// Clients stop making calls.
@@ -83,6 +93,15 @@ pub enum Phase {
     Quiet,
 }
 
+/// A member that runs twice.
+#[derive(Debug, Clone)]
+pub struct Twin {
+    /// The second process.
+    pub node: usize,
+    /// Which of the two each other member has to do with.
+    pub faces: Vec<usize>,
+}
+
 /// A run under way.
 pub struct World {
     pub(super) plan: Plan,
@@ -94,7 +113,10 @@ pub struct World {
     pub(super) pairs: Pairs,
     pub(super) conns: BTreeMap<u64, Conn>,
     pub(super) next_conn: u64,
+    /// By position, and twins after that.
     pub(super) replicas: Vec<ReplicaNode>,
+    /// The twins by their position.
+    pub(super) twins: BTreeMap<usize, Twin>,
     pub(super) clients: Vec<ClientNode>,
     pub(super) attackers: Vec<AttackerNode>,
     /// Frames that correct clients sent lately: the network is open to everybody's eyes.
@@ -172,6 +194,7 @@ impl World {
             conns: BTreeMap::new(),
             next_conn: 0,
             replicas: Vec::new(),
+            twins: BTreeMap::new(),
             clients: Vec::new(),
             attackers: Vec::new(),
             wiretap: Vec::new(),
@@ -189,12 +212,20 @@ impl World {
     }
 
     fn populate(&mut self, keys: Vec<(SigningKey, NoiseKeypair)>) {
-        for (me, (signing, noise)) in keys.into_iter().enumerate() {
-            let node = ReplicaNode::new(self, me, signing, noise);
+        let twins: Vec<usize> = self.plan.who_does(Misdeed::Twins).collect();
+        let positions: Vec<usize> = (0..self.plan.n).chain(twins).collect();
+        for (me, position) in positions.into_iter().enumerate() {
+            let (signing, noise) = keys[position].clone();
+            let node = ReplicaNode::new(self, position, signing, noise);
             if node.is_byzantine() {
                 self.queue.push(self.draw.between(1..=50 * MS), Event::Misdeed(me));
             }
             self.replicas.push(node);
+            if me != position {
+                let twin = Twin { node: me, faces: vec![position; self.plan.n] };
+                self.twins.insert(position, twin);
+                self.queue.push(self.draw.between(1..=500 * MS), Event::SwapTwin(position));
+            }
         }
         for pair in self.pairs.keys() {
             self.queue.push(self.draw.between(1..=20 * MS), Event::Dial(pair));
@@ -211,6 +242,16 @@ impl World {
         }
         for (index, partition) in self.plan.faults.partitions.iter().enumerate() {
             self.queue.push(partition.from, Event::PartitionBegins(index));
+        }
+        let faults = &self.plan.faults;
+        for (index, pause) in faults.pauses.iter().enumerate() {
+            self.queue.push(pause.from, Event::Pause(index));
+        }
+        for (index, jump) in faults.clock_jumps.iter().enumerate() {
+            self.queue.push(jump.at, Event::ClockJump(index));
+        }
+        for (index, crash) in faults.crashes.iter().enumerate() {
+            self.queue.push(crash.at, Event::Crash(index));
         }
         self.queue.push(self.plan.phase_one, Event::PhaseTwo);
         self.queue.push(self.plan.phase_one + self.plan.phase_two, Event::Quiet);
@@ -278,8 +319,14 @@ impl World {
             Event::Think(me) => self.think(me),
             Event::Attack(me) => self.attack(me),
             Event::PartitionBegins(index) => self.partition(index),
+            Event::Pause(index) => self.pause(index),
+            Event::ClockJump(index) => self.clock_jump(index),
+            Event::Crash(index) => self.crash(index),
+            Event::Restart(me) => self.restart(me),
+            Event::SwapTwin(position) => self.swap_twin(position),
             Event::PhaseTwo => {
                 self.phase = Phase::Two;
+                self.mend_clocks();
                 if self.plan.sabotage == Some(Sabotage::CutOff) {
                     self.cut_off();
                 }
@@ -313,6 +360,11 @@ impl World {
             Event::Think(me) => ("think", [*me as u64, 0, 0], &[]),
             Event::Attack(me) => ("attack", [*me as u64, 0, 0], &[]),
             Event::PartitionBegins(index) => ("partition", [*index as u64, 0, 0], &[]),
+            Event::Pause(index) => ("pause", [*index as u64, 0, 0], &[]),
+            Event::ClockJump(index) => ("clock", [*index as u64, 0, 0], &[]),
+            Event::Crash(index) => ("crash", [*index as u64, 0, 0], &[]),
+            Event::Restart(me) => ("restart", [*me as u64, 0, 0], &[]),
+            Event::SwapTwin(position) => ("twin", [*position as u64, 0, 0], &[]),
             Event::PhaseTwo => ("phase two", [0; 3], &[]),
             Event::Quiet => ("quiet", [0; 3], &[]),
             Event::Check => ("check", [0; 3], &[]),
@@ -352,56 +404,8 @@ impl World {
         self.done = true;
     }
 
-    fn partition(&mut self, index: usize) {
-        let partition = self.plan.faults.partitions[index];
-        self.stats.count("partition");
-        self.trace(|| {
-            let side: Vec<usize> = partition.side.iter().collect();
-            format!("partition of {side:?} until {}", partition.until)
-        });
-        for pair in self.pairs.keys() {
-            if partition.side.contains(pair.0) == partition.side.contains(pair.1) {
-                continue;
-            }
-            let state = self.pairs.get(pair);
-            if partition.breaks {
-                state.cut_until = state.cut_until.max(partition.until);
-                self.break_stream(pair);
-            } else {
-                state.stalled_until = state.stalled_until.max(partition.until);
-            }
-        }
-        if partition.clients_too {
-            let hit: Vec<u64> = self
-                .conns
-                .iter()
-                .filter(|(_, conn)| partition.side.contains(conn.replica))
-                .map(|(id, _)| *id)
-                .collect();
-            for conn in hit {
-                self.break_conn(conn);
-            }
-            for replica in partition.side.iter() {
-                if let Some(node) = self.replicas.get_mut(replica) {
-                    node.unreachable_until = node.unreachable_until.max(partition.until);
-                }
-            }
-        }
-    }
-
-    fn cut_off(&mut self) {
-        for node in &mut self.replicas {
-            node.unreachable_until = u64::MAX;
-        }
-        let conns: Vec<u64> = self.conns.keys().copied().collect();
-        for conn in conns {
-            self.break_conn(conn);
-        }
-    }
-
     fn correct(&self) -> impl Iterator<Item = (usize, &ReplicaNode)> {
-        let liars = self.plan.liars();
-        self.replicas.iter().enumerate().filter(move |(me, _)| !liars.contains(me))
+        self.replicas.iter().enumerate().filter(|(_, node)| node.correct)
     }
 
     /// What has not finished yet, in words; `None` when everything has.
@@ -437,165 +441,6 @@ impl World {
                     self.queue.push(self.now + 100 * MS, Event::Check);
                 }
             }
-        }
-    }
-
-    // Streams between replicas.
-
-    fn dial(&mut self, pair: (usize, usize)) {
-        let (to, back) = (self.delay(), self.delay());
-        let (now, backoff) = (self.now, self.draw.between(20 * MS..=200 * MS));
-        let state = self.pairs.get(pair);
-        if now < state.cut_until || now < state.stalled_until {
-            self.queue.push(now + backoff, Event::Dial(pair));
-            return;
-        }
-        state.live += 1;
-        state.broken = false;
-        let live = state.live;
-        state.arrival = [now + to, now + to + back];
-        self.queue.push(now + to, Event::PeerUp(pair, 1, live));
-        self.queue.push(now + to + back, Event::PeerUp(pair, 0, live));
-    }
-
-    fn peer_up(&mut self, pair: (usize, usize), side: usize, stream: u64) {
-        let state = self.pairs.get(pair);
-        if state.live != stream || state.broken {
-            return;
-        }
-        let replaced = state.up[side].replace(stream).is_some();
-        let (me, other) = if side == 0 { pair } else { (pair.1, pair.0) };
-        self.trace(|| format!("r{me} has a stream to r{other}"));
-        self.peer_input(me, other, replaced);
-    }
-
-    fn peer_down(&mut self, pair: (usize, usize), side: usize, stream: u64) {
-        let state = self.pairs.get(pair);
-        let noticed = state.up[side] == Some(stream);
-        if noticed {
-            state.up[side] = None;
-        }
-        let redial = side == 0 && state.live == stream;
-        let (me, other) = if side == 0 { pair } else { (pair.1, pair.0) };
-        if noticed {
-            self.trace(|| format!("r{me} has lost its stream to r{other}"));
-            self.peer_lost(me, other);
-        }
-        if redial {
-            let backoff = self.draw.between(20 * MS..=300 * MS);
-            self.queue.push(self.now + backoff, Event::Dial(pair));
-        }
-    }
-
-    fn peer_frame(&mut self, pair: (usize, usize), side: usize, stream: u64, bytes: Bytes) {
-        let state = self.pairs.get(pair);
-        if state.up[side] != Some(stream) || (state.live == stream && state.broken) {
-            return;
-        }
-        let (me, other) = if side == 0 { pair } else { (pair.1, pair.0) };
-        self.peer_bytes(me, other, bytes);
-    }
-
-    /// The stream breaks; both sides notice in their time.
-    pub(super) fn break_stream(&mut self, pair: (usize, usize)) {
-        let (first, second) = (self.delay(), self.delay());
-        let now = self.now;
-        let state = self.pairs.get(pair);
-        if state.broken || state.live == 0 {
-            return;
-        }
-        state.broken = true;
-        let live = state.live;
-        self.queue.push(now + first, Event::PeerDown(pair, 0, live));
-        self.queue.push(now + second, Event::PeerDown(pair, 1, live));
-    }
-
-    /// Sends a frame from one replica to another, if there is a stream.
-    pub(super) fn send_peer(&mut self, from: usize, to: usize, bytes: Bytes) {
-        let (pair, side) = pair_of(from, to);
-        let delay = self.delay();
-        let breaks =
-            self.phase == Phase::One && self.draw.chance(self.plan.faults.peer_breaks, 1_000_000);
-        let now = self.now;
-        let state = self.pairs.get(pair);
-        let Some(stream) = state.up[side] else { return };
-        if state.live != stream || state.broken {
-            return;
-        }
-        if breaks {
-            self.stats.count("stream between replicas broken");
-            self.break_stream(pair);
-            return;
-        }
-        let state = self.pairs.get(pair);
-        let at = (now + delay).max(state.arrival[side] + 1).max(state.stalled_until);
-        state.arrival[side] = at;
-        self.queue.push(at, Event::PeerFrame(pair, 1 - side, stream, bytes));
-    }
-
-    // Client connections.
-
-    /// Somebody opens a connection; gives its name.
-    pub(super) fn open_conn(&mut self, owner: Owner, replica: usize) -> u64 {
-        self.next_conn += 1;
-        let id = self.next_conn;
-        let delay = self.delay();
-        self.conns.insert(id, Conn::new(owner, replica));
-        if self.now < self.replicas[replica].unreachable_until {
-            // Refused at once, or no answer at all.
-            if self.draw.chance(1, 2) {
-                self.break_conn(id);
-            }
-        } else {
-            self.queue.push(self.now + delay, Event::ConnAtReplica(id));
-        }
-        id
-    }
-
-    /// The connection breaks; both ends notice in their time.
-    pub(super) fn break_conn(&mut self, id: u64) {
-        let (first, second) = (self.delay(), self.delay());
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        if conn.broken {
-            return;
-        }
-        conn.broken = true;
-        self.queue.push(self.now + first, Event::ClosedAtReplica(id));
-        self.queue.push(self.now + second, Event::ClosedAtClient(id));
-    }
-
-    /// Sends a message on a connection: direction 0 to the replica, 1 to the client.
-    pub(super) fn send_conn(&mut self, id: u64, direction: usize, bytes: Bytes) {
-        let delay = self.delay();
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        if conn.broken {
-            return;
-        }
-        let faults = &self.plan.faults;
-        let correct = matches!(conn.owner, Owner::Client(_));
-        if self.phase == Phase::One && correct && self.draw.chance(faults.client_breaks, 1_000_000)
-        {
-            self.stats.count("client link broken");
-            self.break_conn(id);
-            return;
-        }
-        let tampered =
-            self.phase == Phase::One && correct && self.draw.chance(faults.tampered, 1_000_000);
-        let carried = if tampered {
-            self.stats.count("frame tampered with");
-            if self.plan.sabotage == Some(Sabotage::HarmlessTampering) {
-                Conn::pretend_to_tamper(bytes)
-            } else {
-                conn.tamper(direction, &bytes, &mut self.draw)
-            }
-        } else {
-            conn.pass(direction, bytes)
-        };
-        for carried in carried {
-            let at = (self.now + delay).max(conn.arrival[direction] + 1);
-            conn.arrival[direction] = at;
-            let event = if direction == 0 { Event::ToReplica } else { Event::ToClient };
-            self.queue.push(at, event(id, carried));
         }
     }
 

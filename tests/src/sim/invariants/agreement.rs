@@ -38,6 +38,8 @@ impl Invariant for Agreement {
                     ));
                 }
             }
+            // It learns again what it had decided, from the beginning.
+            Fact::Restarted { replica } => drop(self.last.remove(replica)),
             Fact::Executed { replica, place, entry } => match log.get(*place) {
                 Some(agreed) if agreed == entry => {}
                 Some(agreed) => {

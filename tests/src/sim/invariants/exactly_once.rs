@@ -21,6 +21,9 @@ impl Invariant for ExactlyOnce {
     }
 
     fn check(&mut self, fact: &Fact, _: &[Executed], _: &Setting) -> Result<(), String> {
+        if let Fact::Restarted { replica } = fact {
+            self.seen.retain(|(other, ..), _| other != replica);
+        }
         let Fact::Executed { replica, entry, .. } = fact else { return Ok(()) };
         let Some(Op { tag, .. }) = Op::decode(&entry.payload) else {
             return Err(format!("replica {replica} executed bytes that are no operation"));

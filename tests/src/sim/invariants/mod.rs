@@ -10,6 +10,7 @@ mod link_integrity;
 mod no_false_suspect;
 mod no_forged_operation;
 mod no_leader_suspicion;
+mod no_vote_twice;
 mod reads_linearizable;
 mod reply_validity;
 mod session_order;
@@ -24,6 +25,7 @@ pub use link_integrity::LinkIntegrity;
 pub use no_false_suspect::NoFalseSuspect;
 pub use no_forged_operation::NoForgedOperation;
 pub use no_leader_suspicion::NoLeaderSuspicion;
+pub use no_vote_twice::NoVoteTwice;
 pub use reads_linearizable::ReadsLinearizable;
 pub use reply_validity::ReplyValidity;
 pub use session_order::{FIRST_ATTACKER, SessionOrder};
@@ -77,6 +79,7 @@ impl Oracle {
             Box::new(ReadsLinearizable::default()),
             Box::new(EventOrder::default()),
             Box::new(NoLeaderSuspicion),
+            Box::new(NoVoteTwice::default()),
             Box::new(NoFalseSuspect),
             Box::new(LinkIntegrity),
         ];

@@ -24,6 +24,9 @@ impl Invariant for SessionOrder {
     }
 
     fn check(&mut self, fact: &Fact, _: &[Executed], _: &Setting) -> Result<(), String> {
+        if let Fact::Restarted { replica } = fact {
+            self.last.retain(|(other, ..), _| other != replica);
+        }
         let Fact::Executed { replica, entry, .. } = fact else { return Ok(()) };
         let Some(Op { tag, .. }) = Op::decode(&entry.payload) else { return Ok(()) };
         let key = (*replica, entry.client, tag.author, tag.session);

@@ -18,9 +18,10 @@ pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("lo
 pub(super) const KEPT: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("kept");
 /// Complete snapshots: cid → header.
 pub(super) const SNAPSHOTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshots");
-/// Their content: (cid, chunk, piece) → bytes.
-pub(super) const PIECES: TableDefinition<'_, (u64, u32, u32), &[u8]> =
-    TableDefinition::new("pieces");
+/// cid, chunk, piece.
+pub(super) type PieceKey = (u64, u32, u32);
+/// Their content.
+pub(super) const PIECES: TableDefinition<'_, PieceKey, &[u8]> = TableDefinition::new("pieces");
 
 /// Bytes of a piece: with its checksum and the page's own fields it fills a page of 64 KiB. A
 /// chunk of 1 MiB in one row would take a page of 2 MiB.

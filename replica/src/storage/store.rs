@@ -16,8 +16,8 @@ use webbft_protocol::wire::{CheckpointCertificate, decode, encode};
 
 use super::error::{Identity, StorageError};
 use super::rows::{
-    Extent, FORMAT, IdentityRow, KEPT, Kind, LOG, META, PIECE, PIECES, SNAPSHOTS, SnapshotHeader,
-    Votes,
+    Extent, FORMAT, IdentityRow, KEPT, Kind, LOG, META, PIECE, PIECES, PieceKey, SNAPSHOTS,
+    SnapshotHeader, Votes,
 };
 use super::seal::{open as unseal, seal};
 
@@ -586,7 +586,7 @@ impl Incoming {
         self.parts.certificate.checkpoint.cid
     }
 
-    fn next_piece(&mut self) -> Option<((u64, u32, u32), &[u8])> {
+    fn next_piece(&mut self) -> Option<(PieceKey, &[u8])> {
         loop {
             let (chunk, piece) = (self.chunk, self.piece);
             let bytes = self.parts.chunks.get(chunk)?;
@@ -619,7 +619,7 @@ fn piece_count(length: usize) -> u32 {
     u32::try_from(length.div_ceil(PIECE)).unwrap_or(u32::MAX)
 }
 
-fn piece_key((cid, chunk, piece): (u64, u32, u32)) -> [u8; 16] {
+fn piece_key((cid, chunk, piece): PieceKey) -> [u8; 16] {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&cid.to_le_bytes());
     key[8..12].copy_from_slice(&chunk.to_le_bytes());

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tracing::debug;
 use webbft_protocol::membership::Cid;
@@ -19,12 +20,17 @@ const MAX_WAITING: usize = 32 << 20;
 /// What one commit takes, unless a single record is larger.
 const MAX_COMMIT: usize = 16 << 20;
 
+/// How long records that nobody waits for may wait for one that somebody does: a commit less for
+/// each instance.
+const PATIENCE: Duration = Duration::from_millis(25);
+
 /// What the thread tells the core.
 #[derive(Debug)]
 pub(crate) enum Report {
     /// All records up to this one are on disk.
     Durable(LogPosition),
     /// The snapshot of this checkpoint is on disk, and may be asked for in the log.
+    #[cfg_attr(not(test), expect(dead_code, reason = "until the replica takes checkpoints"))]
     SnapshotDurable(Cid),
     /// Nothing is written any more.
     Failed(StorageError),
@@ -80,6 +86,7 @@ impl Writer {
     }
 
     /// Queues a snapshot. Of several that wait, only the last is written.
+    #[cfg_attr(not(test), expect(dead_code, reason = "until the replica takes checkpoints"))]
     pub(crate) fn keep_snapshot(&self, parts: SnapshotParts) {
         self.send(Job::Snapshot(parts));
     }
@@ -131,25 +138,39 @@ impl<R: FnMut(Report)> Thread<R> {
             // What has come since the last commit.
             let mut changes = Changes::default();
             let mut size = 0;
-            let mut idle = !store.has_work() && next_snapshot.is_none();
+            let mut wait = if store.has_work() || next_snapshot.is_some() {
+                Wait::No
+            } else {
+                Wait::ForAnything
+            };
             while end.is_none() && size < MAX_COMMIT {
-                let job = if idle {
-                    queue.recv().map_err(|_| TryRecvError::Disconnected)
-                } else {
-                    queue.try_recv()
+                let job = match wait {
+                    Wait::ForAnything => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    Wait::Until(at) => {
+                        queue.recv_timeout(at.saturating_duration_since(Instant::now()))
+                    }
+                    Wait::No => queue.recv_timeout(Duration::ZERO),
                 };
-                idle = false;
                 match job {
                     Ok(Job::Record(record, bytes)) => {
+                        wait = match wait {
+                            Wait::ForAnything if can_wait(&record) => {
+                                Wait::Until(Instant::now() + PATIENCE)
+                            }
+                            Wait::Until(at) if can_wait(&record) => Wait::Until(at),
+                            _ => Wait::No,
+                        };
                         changes.records.push(record);
                         size += bytes;
+                        continue;
                     }
                     Ok(Job::Snapshot(parts)) => next_snapshot = Some(parts),
                     Ok(Job::Votes(votes)) => changes.votes = Some(votes),
                     Ok(Job::Finish) => end = Some(End::Clean),
-                    Err(TryRecvError::Disconnected) => end = Some(End::Abandoned),
-                    Err(TryRecvError::Empty) => break,
+                    Err(RecvTimeoutError::Disconnected) => end = Some(End::Abandoned),
+                    Err(RecvTimeoutError::Timeout) => break,
                 }
+                wait = Wait::No;
             }
             if !store.is_keeping()
                 && end.is_none()
@@ -190,6 +211,22 @@ impl<R: FnMut(Report)> Thread<R> {
     }
 }
 
+/// Does no message of the replica wait until this record is on disk? That something was decided
+/// can be found out again.
+const fn can_wait(record: &Record) -> bool {
+    matches!(record, Record::Decided { .. } | Record::Checkpoint(_))
+}
+
+/// What to do while nothing is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Nothing is to be written.
+    ForAnything,
+    /// Only what [`can_wait`] is.
+    Until(Instant),
+    No,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Clean,
@@ -198,7 +235,7 @@ enum End {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use webbft_protocol::membership::{Digest, Epoch};
 
     use super::super::error::StorageError;
     use super::super::faulty::FaultyDisk;
@@ -206,7 +243,7 @@ mod tests {
     use super::super::testing::{IDENTITY, accepted, checkpoint, snapshot};
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TEST_PATIENCE: Duration = Duration::from_secs(60);
 
     fn open(disk: &FaultyDisk) -> (Store, Contents) {
         let open = |builder: &mut redb::Builder| builder.create_with_backend(disk.clone());
@@ -245,11 +282,11 @@ mod tests {
         drop(held);
         let mut commits = Vec::new();
         while commits.last() != Some(&100) {
-            commits.push(durable(reports.recv_timeout(PATIENCE).unwrap()));
+            commits.push(durable(reports.recv_timeout(TEST_PATIENCE).unwrap()));
         }
         assert!(commits.len() <= 2, "group commit: {commits:?}");
         writer.append(accepted(101, 10));
-        assert_eq!(durable(reports.recv_timeout(PATIENCE).unwrap()), 101);
+        assert_eq!(durable(reports.recv_timeout(TEST_PATIENCE).unwrap()), 101);
         writer.set_votes(Votes::Doubtful);
         writer.append(accepted(102, 10));
         writer.finish().unwrap();
@@ -260,9 +297,30 @@ mod tests {
         // Positions count from the start; the log goes on.
         let (writer, reports) = start(&disk);
         writer.append(accepted(103, 10));
-        assert_eq!(durable(reports.recv_timeout(PATIENCE).unwrap()), 1);
+        assert_eq!(durable(reports.recv_timeout(TEST_PATIENCE).unwrap()), 1);
         writer.finish().unwrap();
         assert_eq!(open(&disk).1.records.len(), 103);
+    }
+
+    #[test]
+    fn a_decision_waits_for_the_next_vote_but_not_for_long() {
+        let decided = || Record::Decided {
+            cid: Cid(1),
+            hash: Digest::of(b"hash"),
+            epoch: Epoch(1),
+            accepts: Vec::new(),
+            value: None,
+        };
+        let disk = FaultyDisk::default();
+        let (writer, reports) = start(&disk);
+        writer.append(decided());
+        writer.append(decided());
+        assert_eq!(durable(reports.recv_timeout(TEST_PATIENCE).unwrap()), 2, "alone, in the end");
+        writer.append(decided());
+        writer.append(accepted(2, 10));
+        assert_eq!(durable(reports.recv_timeout(TEST_PATIENCE).unwrap()), 4, "with the vote");
+        writer.finish().unwrap();
+        assert_eq!(open(&disk).1.records.len(), 4);
     }
 
     #[test]
@@ -291,7 +349,7 @@ mod tests {
             assert!(queued <= MAX_WAITING as u64 / 1024 + 1, "each counts with 1 KiB at least");
         }
         drop(held);
-        while durable(reports.recv_timeout(PATIENCE).unwrap()) < queued {}
+        while durable(reports.recv_timeout(TEST_PATIENCE).unwrap()) < queued {}
         assert!(writer.has_room());
         writer.finish().unwrap();
     }
@@ -304,15 +362,18 @@ mod tests {
         writer.keep_snapshot(snapshot(7, &[1 << 20; 20]));
         writer.append(accepted(8, 10));
         drop(held);
-        assert_eq!(durable(reports.recv_timeout(PATIENCE).unwrap()), 1, "first the vote");
-        let Report::SnapshotDurable(cid) = reports.recv_timeout(PATIENCE).unwrap() else {
+        assert_eq!(durable(reports.recv_timeout(TEST_PATIENCE).unwrap()), 1, "first the vote");
+        let Report::SnapshotDurable(cid) = reports.recv_timeout(TEST_PATIENCE).unwrap() else {
             panic!("then the snapshot");
         };
         assert_eq!(cid, Cid(7));
         writer.append(checkpoint(7));
-        assert_eq!(durable(reports.recv_timeout(PATIENCE).unwrap()), 2);
+        assert_eq!(durable(reports.recv_timeout(TEST_PATIENCE).unwrap()), 2);
         writer.keep_snapshot(snapshot(7, &[1 << 20; 20]));
-        assert!(matches!(reports.recv_timeout(PATIENCE).unwrap(), Report::SnapshotDurable(Cid(7))));
+        assert!(matches!(
+            reports.recv_timeout(TEST_PATIENCE).unwrap(),
+            Report::SnapshotDurable(Cid(7))
+        ));
         writer.finish().unwrap();
         let snapshot = open(&disk).1.snapshot.unwrap();
         assert_eq!((snapshot.certificate.checkpoint.cid, snapshot.chunks.len()), (Cid(7), 20));
@@ -323,16 +384,16 @@ mod tests {
         let disk = FaultyDisk::default();
         let (writer, reports) = start(&disk);
         writer.append(accepted(1, 10));
-        assert_eq!(durable(reports.recv_timeout(PATIENCE).unwrap()), 1);
+        assert_eq!(durable(reports.recv_timeout(TEST_PATIENCE).unwrap()), 1);
         disk.set_capacity(Some(disk.bytes().len() as u64));
         writer.append(accepted(2, 5_000_000));
-        let Report::Failed(error) = reports.recv_timeout(PATIENCE).unwrap() else {
+        let Report::Failed(error) = reports.recv_timeout(TEST_PATIENCE).unwrap() else {
             panic!("there is no room for it");
         };
         assert_eq!(error, StorageError::Full { file: "state.redb".into() });
         writer.append(accepted(3, 10));
         assert_eq!(writer.finish().unwrap_err(), error);
-        assert!(reports.recv_timeout(PATIENCE).is_err(), "the thread has ended");
+        assert!(reports.recv_timeout(TEST_PATIENCE).is_err(), "the thread has ended");
         disk.set_capacity(None);
         assert_eq!(open(&disk).1.records, [accepted(1, 10)]);
     }

@@ -50,4 +50,15 @@ mod tests {
         assert!(!learner.may_vote(Cid(13), 3));
         assert!(learner.may_vote(Cid(14), 3));
     }
+
+    /// A number that a liar makes up keeps this replica from voting; it must not make it vote early.
+    #[test]
+    fn the_largest_report_does_not_overflow() {
+        let mut learner = Learner::default();
+        for peer in 0..3 {
+            learner.handle_report(peer, Cid(u64::MAX - u64::from(peer == 0)));
+        }
+        assert_eq!(learner.target(3), Some(Cid(u64::MAX)));
+        assert!(!learner.may_vote(Cid(1), 3));
+    }
 }

@@ -84,6 +84,8 @@ pub struct Replica<S> {
     empty_batches: u32,
     /// Rotates over the peers that are asked for decisions.
     asked: usize,
+    /// How often somebody was asked.
+    fetches: u32,
     /// The last decided instance when the fetch timer was set.
     lagging_at: Option<Cid>,
     /// Since the last drain something may have changed.
@@ -131,6 +133,7 @@ impl<S: Service> Replica<S> {
             connected: ReplicaSet::EMPTY,
             empty_batches: 0,
             asked: me,
+            fetches: 0,
             lagging_at: None,
             dirty: true,
             log: Log::default(),

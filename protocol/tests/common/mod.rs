@@ -14,10 +14,12 @@ use webbft_protocol::auth::{
 };
 use webbft_protocol::execution::{Answer, Context, RestoreError, Service};
 use webbft_protocol::membership::{
-    Cid, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ServiceId, SessionId, View, ViewNumber,
+    Cid, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ReplicaSet, ServiceId, SessionId, View,
+    ViewNumber,
 };
 use webbft_protocol::replica::{
-    ClientFault, LinkId, Notice, Parameters, Replica, ReplicaConfig, Start,
+    ClientFault, Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica,
+    ReplicaConfig, Start, VotesMemory,
 };
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
@@ -109,6 +111,17 @@ pub struct Net {
     pub cut: Vec<(usize, usize)>,
     pub clients: Vec<TestClient>,
     pub notices: Vec<Vec<Notice>>,
+    /// What each replica has recorded, durable as soon as it is.
+    pub records: Vec<Vec<Record>>,
+    /// Replicas whose disks take everything and make nothing durable.
+    pub slow_disks: Vec<usize>,
+    /// The last record of each replica since it was started.
+    pub positions: Vec<LogPosition>,
+    /// Messages from one replica to another that get lost.
+    pub lost: fn(usize, usize, &PeerMessage) -> bool,
+    /// Every proposal that was made.
+    pub proposed: Vec<Batch>,
+    parameters: Parameters,
     next_link: u64,
 }
 
@@ -117,11 +130,17 @@ impl Net {
         Self::with(n, f, Parameters::default())
     }
 
+    /// Replicas that keep logs.
+    pub fn logged(n: usize, f: usize) -> Self {
+        Self::with(n, f, Parameters { durability: Durability::Logged, ..Parameters::default() })
+    }
+
     pub fn with(n: usize, f: usize, parameters: Parameters) -> Self {
         let view = Arc::new(view(n, f));
         let now = Now { instant: Instant::from_micros(1), unix: UnixMicros(START) };
         let replicas =
             (0..n).map(|me| Self::replica(&view, me, Start::Genesis, &parameters, now)).collect();
+        let parameters = parameters.clone();
         let mut net = Self {
             view,
             replicas,
@@ -130,6 +149,12 @@ impl Net {
             cut: Vec::new(),
             clients: Vec::new(),
             notices: vec![Vec::new(); n],
+            records: vec![Vec::new(); n],
+            slow_disks: Vec::new(),
+            positions: vec![LogPosition::default(); n],
+            lost: |_, _, _| false,
+            proposed: Vec::new(),
+            parameters,
             next_link: 0,
         };
         for a in 0..n {
@@ -192,14 +217,46 @@ impl Net {
     /// Restarts a replica without memory.
     pub fn restart(&mut self, me: usize) {
         self.isolate(me);
-        self.replicas[me] =
-            Self::replica(&self.view, me, Start::Learner, &Parameters::default(), self.now);
+        self.start(me, Start::Learner);
         self.rejoin(me);
+    }
+
+    /// Restarts a replica with its log.
+    pub fn restart_from_log(&mut self, me: usize) {
+        self.isolate(me);
+        let (records, votes) = (self.records[me].clone(), VotesMemory::Complete);
+        self.start(me, Start::Recovered(Box::new(Recovered { records, votes })));
+        self.rejoin(me);
+    }
+
+    /// Everything that a replica has recorded becomes durable.
+    pub fn make_durable(&mut self, me: usize) {
+        self.slow_disks.retain(|&slow| slow != me);
+        let position = self.positions[me];
+        self.replicas[me].handle_durable(self.now, position);
+    }
+
+    fn start(&mut self, me: usize, start: Start) {
+        self.replicas[me] = Self::replica(&self.view, me, start, &self.parameters, self.now);
     }
 
     /// Puts a message on the wire as if `from` had sent it.
     pub fn inject(&mut self, from: usize, to: usize, message: PeerMessage) {
         self.wires.entry((from, to)).or_default().push_back(message);
+    }
+
+    /// Hands one replica a message as if `from` had sent it; nobody else moves.
+    pub fn tell(&mut self, from: usize, to: usize, message: PeerMessage) {
+        let bytes = PeerLink::encode(&self.view, message);
+        let verified = PeerLink::authenticated(&self.view, from).open(&bytes).unwrap();
+        self.replicas[to].handle_peer_message(self.now, verified);
+    }
+
+    /// What one replica has to say to its peers, which do not get it.
+    pub fn said(&mut self, index: usize) -> Vec<(ReplicaSet, PeerMessage)> {
+        std::iter::from_fn(|| self.replicas[index].poll_peer())
+            .map(|sent| (sent.to, sent.message))
+            .collect()
     }
 
     /// Puts a proposal on the wire as if `from` had made and signed it.
@@ -218,10 +275,20 @@ impl Net {
 
     /// Drains one replica's outputs onto the wires and to the clients.
     pub fn drain(&mut self, index: usize) {
+        while let Some((position, record)) = self.replicas[index].poll_record() {
+            self.records[index].push(record);
+            self.positions[index] = position;
+            if !self.slow_disks.contains(&index) {
+                self.replicas[index].handle_durable(self.now, position);
+            }
+        }
         while let Some(sent) = self.replicas[index].poll_peer() {
             for to in sent.to.iter() {
                 let cut = self.cut.contains(&(index, to)) || self.cut.contains(&(to, index));
-                if !cut {
+                if let PeerMessage::Propose { batch, .. } = &sent.message {
+                    self.proposed.push(batch.clone());
+                }
+                if !cut && !(self.lost)(index, to, &sent.message) {
                     self.wires.entry((index, to)).or_default().push_back(sent.message.clone());
                 }
             }

@@ -9,7 +9,11 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
-use webbft_protocol::replica::{Durability as Logging, Parameters, Recovered, Start, VotesMemory};
+use webbft_protocol::membership::Cid;
+use webbft_protocol::replica::{
+    Durability as Logging, Parameters, Recovered, StableSnapshot, Start, VotesMemory,
+};
+use webbft_protocol::wire::Manifest;
 
 use crate::Recovery;
 use crate::admission::Admission;
@@ -20,7 +24,7 @@ use crate::http::{self, Site};
 use crate::services::Services;
 use crate::status::Shared;
 use crate::storage::data_dir::{Memory, Place};
-use crate::storage::{Contents, Identity, Votes};
+use crate::storage::{Contents, Identity, StorageError, Store, StoredSnapshot, Votes};
 
 /// A replica at work on threads of its own. Dropping it leaves it running; see
 /// [`stop`](Daemon::stop).
@@ -76,7 +80,9 @@ impl Daemon {
         let start = match memory {
             Memory::Genesis => Start::Genesis,
             Memory::Lost => Start::Learner,
-            Memory::Recovered(contents) => Start::Recovered(Box::new(recovered(contents))),
+            Memory::Recovered(contents) => {
+                Start::Recovered(Box::new(recovered(contents, &config)?))
+            }
         };
         let learner = match &start {
             Start::Genesis => false,
@@ -177,13 +183,29 @@ impl Daemon {
 }
 
 /// What is stored, for the protocol.
-fn recovered(contents: Contents) -> Recovered {
-    let Contents { votes, snapshot: _, records } = contents;
+fn recovered(contents: Contents, config: &Config) -> anyhow::Result<Recovered> {
+    let Contents { votes, snapshot, records } = contents;
     let votes = match votes {
         Votes::Complete => VotesMemory::Complete,
         Votes::Doubtful | Votes::Lost => VotesMemory::Doubtful,
     };
-    Recovered { records, votes }
+    let snapshot = snapshot.map(|stored| stable(stored, config)).transpose()?;
+    let cid = snapshot.as_ref().map_or(Cid(0), StableSnapshot::cid);
+    info!(records = records.len(), checkpoint = %cid, "read from disk");
+    Ok(Recovered { snapshot: snapshot.map(Arc::new), records, votes })
+}
+
+/// A stored snapshot, every part of it verified.
+fn stable(stored: StoredSnapshot, config: &Config) -> anyhow::Result<StableSnapshot> {
+    let StoredSnapshot { certificate, manifest, chunks } = stored;
+    let file = Store::path(&config.data_dir);
+    let damaged = |what: &dyn std::fmt::Display| {
+        let cid = certificate.checkpoint.cid;
+        StorageError::damaged(&file, format!("the snapshot of {cid}: {what}"))
+    };
+    let manifest = Manifest::decode(&manifest).map_err(|error| damaged(&error))?;
+    let stable = StableSnapshot::from_parts(&config.view, &certificate, manifest, chunks);
+    Ok(stable.map_err(|error| damaged(&error))?)
 }
 
 fn listen(address: &str, field: &str) -> anyhow::Result<TcpListener> {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use tracing::info;
 use webbft_protocol::execution::Service;
 use webbft_protocol::replica::Replica;
 use webbft_protocol::time::Now;
@@ -9,7 +10,7 @@ use webbft_protocol::time::Now;
 use super::{ToCore, ToCoreSender};
 use crate::Durability;
 use crate::storage::writer::{Report, Writer};
-use crate::storage::{StorageError, Store, Votes};
+use crate::storage::{SnapshotParts, StorageError, Store, Votes};
 
 /// Where a replica's records go.
 #[derive(Debug)]
@@ -39,6 +40,13 @@ impl Disk {
     /// Takes what the replica wants stored, as far as there is room.
     pub(super) fn take<S: Service>(&mut self, now: Now, replica: &mut Replica<S>) {
         let Some(writer) = &self.writer else { return };
+        while let Some(stable) = replica.poll_keep_snapshot() {
+            writer.keep_snapshot(SnapshotParts {
+                certificate: stable.certificate().certificate().clone(),
+                manifest: stable.snapshot().manifest().encode(),
+                chunks: stable.snapshot().chunks().to_vec(),
+            });
+        }
         loop {
             let mut last = None;
             while writer.has_room() {
@@ -82,7 +90,10 @@ impl Disk {
             }
             // Only that there is room again.
             Report::Durable(_) => {}
-            Report::SnapshotDurable(_) => {}
+            Report::SnapshotDurable(cid) => {
+                info!(%cid, "the state of a checkpoint is on disk");
+                replica.handle_snapshot_durable(now, cid);
+            }
             Report::Failed(error) => return Err(error),
         }
         Ok(())

@@ -88,7 +88,7 @@ impl std::fmt::Display for Identity {
 }
 
 impl StorageError {
-    pub(super) fn damaged(file: &Path, what: impl Into<String>) -> Self {
+    pub(crate) fn damaged(file: &Path, what: impl Into<String>) -> Self {
         Self::Damaged { file: file.to_owned(), what: what.into() }
     }
 

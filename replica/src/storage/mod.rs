@@ -26,4 +26,4 @@ pub(crate) mod writer;
 
 pub(crate) use error::{Identity, StorageError};
 pub(crate) use rows::{FORMAT, Votes};
-pub(crate) use store::{Contents, Store};
+pub(crate) use store::{Contents, SnapshotParts, Store, StoredSnapshot};

@@ -30,7 +30,6 @@ pub(crate) enum Report {
     /// All records up to this one are on disk.
     Durable(LogPosition),
     /// The snapshot of this checkpoint is on disk, and may be asked for in the log.
-    #[cfg_attr(not(test), expect(dead_code, reason = "until the replica takes checkpoints"))]
     SnapshotDurable(Cid),
     /// Nothing is written any more.
     Failed(StorageError),
@@ -86,7 +85,6 @@ impl Writer {
     }
 
     /// Queues a snapshot. Of several that wait, only the last is written.
-    #[cfg_attr(not(test), expect(dead_code, reason = "until the replica takes checkpoints"))]
     pub(crate) fn keep_snapshot(&self, parts: SnapshotParts) {
         self.send(Job::Snapshot(parts));
     }

@@ -113,6 +113,56 @@ async fn sync_loses_nothing_acknowledged_whoever_is_killed() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_takes_the_log_before_it_and_all_restart_from_it() {
+    let mut replicas = Processes::new(4);
+    replicas.spawn_all(&["--durability", "sync"]);
+    let client = connect(&replicas.view).await;
+    // More than 64 MiB of operations are due for a checkpoint.
+    let large = "x".repeat(60_000);
+    let mut puts = tokio::task::JoinSet::new();
+    for number in 0..1200 {
+        let operation = format!(r#"{{"op":"put","key":"{}","value":"{large}"}}"#, number % 1000);
+        let client = client.clone();
+        puts.spawn(async move { client.invoke(operation).await.map(drop) });
+        if puts.len() == 8 {
+            puts.join_next().await.unwrap().unwrap().unwrap();
+        }
+    }
+    puts.join_all().await.into_iter().collect::<Result<(), _>>().unwrap();
+    for index in 0..4 {
+        replicas.wait_for_log(index, "the state of a checkpoint is on disk").await;
+    }
+    for value in 1..=5 {
+        put(&client, value).await;
+    }
+    drop(client);
+    replicas.kill_all();
+    replicas.spawn_all(&["--durability", "sync"]);
+    let client = connect(&replicas.view).await;
+    assert_eq!(read(&client).await, Some(5));
+    let get = client.invoke(r#"{"op":"get","key":"999"}"#).await.unwrap();
+    assert!(get.result.len() > large.len(), "what is in the snapshot only");
+    for index in 0..4 {
+        let log = replicas.logged(index);
+        let line = log.lines().find(|line| line.contains("read from disk")).unwrap();
+        let field = |name: &str| {
+            let (_, rest) = line.split_once(name).unwrap();
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+            digits.parse::<u64>().unwrap()
+        };
+        let (checkpoint, records) = (field("checkpoint="), field("records="));
+        assert!(checkpoint > 0, "{line}");
+        // Of each instance a WRITE, an ACCEPT and a decision, or more of them where the leader
+        // changed; there were as many before the checkpoint.
+        let last = replicas.wait(index, |status| status["lastCid"].as_u64() > Some(checkpoint));
+        let after = last["lastCid"].as_u64().unwrap() - checkpoint;
+        assert!(records <= 4 * after + 10, "{after} instances after it: {line}");
+        let size = fs::metadata(replicas.data_dir(index).join("state.redb")).unwrap().len();
+        assert!(size < 400 << 20, "{size} bytes");
+    }
+}
+
+#[tokio::test]
 async fn async_survives_a_clean_stop_of_all_without_a_doubt() {
     let mut replicas = Processes::new(4);
     replicas.spawn_all(&["--durability", "async"]);

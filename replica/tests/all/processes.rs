@@ -61,6 +61,15 @@ impl Processes {
         fs::read_to_string(self.log(index)).unwrap()
     }
 
+    /// Waits until a replica has logged this since its last start.
+    pub(crate) async fn wait_for_log(&self, index: usize, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.logged(index).contains(text) {
+            assert!(Instant::now() < deadline, "replica {index} never logs: {text}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Starts a replica; does not wait for it.
     pub(crate) fn spawn(&mut self, index: usize, arguments: &[&str]) {
         self.spawn_by(index, Command::new(WEBBFT), arguments);

@@ -5,9 +5,11 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
+use webbft_protocol::execution::ExecutionLimits;
 use webbft_protocol::membership::{ReplicaId, View};
 
 use crate::Durability;
@@ -28,6 +30,7 @@ pub struct Config {
     pub(crate) config_dir: PathBuf,
     pub(crate) durability: Durability,
     pub(crate) limits: Limits,
+    pub(crate) checkpoints: Checkpoints,
 }
 
 /// What is wrong with a configuration: invalid input.
@@ -68,6 +71,7 @@ struct ConfigFile {
     listen: ListenSection,
     #[serde(default)]
     limits: Limits,
+    checkpoints: Option<Spanned<Checkpoints>>,
     tls: Option<Spanned<toml::Value>>,
 }
 
@@ -97,6 +101,36 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { max_links: 4096, max_links_per_address: 1024, handshake_seconds: 10 }
+    }
+}
+
+/// When checkpoints become due. Part of what the replicas agree on: the same at all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Checkpoints {
+    /// After so many instances,
+    pub(crate) instances: u64,
+    /// or so many MiB of operations;
+    pub(crate) megabytes: u64,
+    /// but not more often than this.
+    pub(crate) pause_seconds: u64,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { instances: 1024, megabytes: 64, pause_seconds: 10 }
+    }
+}
+
+impl Checkpoints {
+    /// Bounds on replicated state with these.
+    pub(crate) fn limits(self) -> ExecutionLimits {
+        ExecutionLimits {
+            checkpoint_every: self.instances,
+            checkpoint_bytes: self.megabytes.saturating_mul(1 << 20),
+            checkpoint_pause: Duration::from_secs(self.pause_seconds),
+            ..ExecutionLimits::default()
+        }
     }
 }
 
@@ -177,6 +211,14 @@ impl Config {
                 return Err(fail(at(listen.span()), message));
             }
         }
+        let checkpoints = match file.checkpoints {
+            None => Checkpoints::default(),
+            Some(section) if section.get_ref().instances == 0 => {
+                let message = "checkpoints.instances must be at least 1".to_owned();
+                return Err(fail(at(section.span()), message));
+            }
+            Some(section) => section.into_inner(),
+        };
         Ok(Self {
             view: Arc::new(view),
             me,
@@ -189,6 +231,7 @@ impl Config {
             config_dir: base.to_owned(),
             durability,
             limits: file.limits,
+            checkpoints,
         })
     }
 
@@ -288,6 +331,8 @@ mod tests {
         assert_eq!(config.view.members[1].url, "ws://127.0.0.1:7101/ws");
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.durability, Durability::Sync);
+        assert_eq!(config.checkpoints, Checkpoints::default());
+        assert_eq!(Checkpoints::default().limits(), ExecutionLimits::default());
     }
 
     #[test]
@@ -303,6 +348,16 @@ mod tests {
             fs::write(&path, text.replace(line, instead)).unwrap();
             assert_eq!(Config::read(&path).unwrap().durability, expected);
         }
+    }
+
+    #[test]
+    fn checkpoints_are_configured() {
+        let (_dir, path, text) = set_up();
+        fs::write(&path, format!("{text}\n[checkpoints]\ninstances = 8\n")).unwrap();
+        let limits = Config::read(&path).unwrap().checkpoints.limits();
+        assert_eq!(limits, ExecutionLimits { checkpoint_every: 8, ..ExecutionLimits::default() });
+        let error = error_of(&path, &format!("{text}\n[checkpoints]\ninstances = 0\n"));
+        assert!(error.ends_with("checkpoints.instances must be at least 1"), "{error}");
     }
 
     #[test]

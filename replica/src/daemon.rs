@@ -112,6 +112,7 @@ impl Daemon {
             durability: config.durability,
             parameters: Parameters {
                 durability: if logged { Logging::Logged } else { Logging::Volatile },
+                execution: config.checkpoints.limits(),
                 ..Parameters::default()
             },
             misbehaviour,

@@ -51,7 +51,9 @@ fn a_calm_run_does_something() {
 fn more_than_f_liars_are_reported() {
     let found = invariants(&sabotaged(Sabotage::LyingMajority));
     assert!(
-        found.contains(&"reply_validity") && found.contains(&"reads_linearizable"),
+        ["reply_validity", "reads_linearizable", "linearizability"]
+            .iter()
+            .all(|invariant| found.contains(invariant)),
         "{found:?}"
     );
 }
@@ -84,7 +86,11 @@ fn an_unheard_leader_is_reported_as_suspected() {
 #[test]
 fn stale_reads_are_reported() {
     let outcome = sabotaged(Sabotage::StaleReads);
-    assert!(invariants(&outcome).contains(&"reads_linearizable"), "{outcome}");
+    let found = invariants(&outcome);
+    assert!(
+        found.contains(&"reads_linearizable") && found.contains(&"linearizability"),
+        "{outcome}"
+    );
 }
 
 #[test]

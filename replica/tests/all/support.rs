@@ -43,6 +43,15 @@ pub(crate) fn services() -> Services {
 impl Group {
     /// Sets up and starts `n` replicas; `liar` misbehaves.
     pub(crate) fn start(n: usize, liar: Option<(usize, Misbehaviour)>) -> Self {
+        Self::start_with(n, liar, "")
+    }
+
+    /// The same, with more sections in each configuration.
+    pub(crate) fn start_with(
+        n: usize,
+        liar: Option<(usize, Misbehaviour)>,
+        sections: &str,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let setup = Setup {
             f: (n - 1) / 3,
@@ -53,7 +62,8 @@ impl Group {
         let configs = init(dir.path(), &setup).unwrap();
         for config in &configs {
             let text = std::fs::read_to_string(config).unwrap();
-            std::fs::write(config, text + "\n[limits]\nhandshake_seconds = 1\n").unwrap();
+            let text = format!("{text}\n[limits]\nhandshake_seconds = 1\n{sections}");
+            std::fs::write(config, text).unwrap();
         }
         let view = load_view(&dir.path().join("view.json")).unwrap();
         let mut group = Self { view, daemons: Vec::new(), configs, _dir: dir };

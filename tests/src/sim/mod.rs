@@ -9,6 +9,7 @@
 pub mod attacker;
 pub mod audit;
 pub mod byzantine;
+pub mod call_history;
 mod client_links;
 pub mod client_node;
 pub mod draw;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::invariants::Violation;
 use super::service::Executed;
+use crate::linearizability::Call;
 
 /// Counts over one run or many.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Statistics {
     pub idle: u64,
     /// The longest time a call took whose client did not set a timeout, in microseconds.
     pub longest_call: u64,
+    /// Runs whose history was too entangled for the linearizability checker.
+    pub undecided: u64,
     /// Violations found.
     pub violations: u64,
     /// Runs in which something never finished.
@@ -60,6 +63,7 @@ impl Statistics {
         self.executed += other.executed;
         self.idle += u64::from(other.executed == 0);
         self.longest_call = self.longest_call.max(other.longest_call);
+        self.undecided += other.undecided;
         self.violations += other.violations;
         self.stuck += other.stuck;
     }
@@ -86,6 +90,7 @@ impl Statistics {
         for (fault, count) in &self.faults {
             line(fault, count.to_string());
         }
+        line("histories undecided", self.undecided.to_string());
         line("violations", self.violations.to_string());
         line("stuck", self.stuck.to_string());
         text
@@ -105,6 +110,8 @@ pub struct Outcome {
     pub statistics: Statistics,
     /// What the correct replicas executed.
     pub log: Vec<Executed>,
+    /// What clients called and were told.
+    pub calls: Vec<Call>,
 }
 
 impl Outcome {

@@ -12,6 +12,7 @@ use webbft_protocol::time::{Instant, Now, UnixMicros};
 
 use super::attacker::AttackerNode;
 use super::audit::Audit;
+use super::call_history::{self, CallHistory};
 use super::client_node::ClientNode;
 use super::draw::Draw;
 use super::history::{Fact, Setting};
@@ -126,6 +127,7 @@ pub struct World {
     pub(super) stats: Statistics,
     oracle: Oracle,
     audit: Audit,
+    calls: CallHistory,
     trace: bool,
     stuck: Vec<String>,
     done: bool,
@@ -202,6 +204,7 @@ impl World {
             stats: Statistics::default(),
             oracle: Oracle::new(setting),
             audit: Audit::default(),
+            calls: CallHistory::default(),
             trace,
             stuck: Vec::new(),
             done: false,
@@ -284,17 +287,24 @@ impl World {
                 self.done = true;
             }
         }
+        let calls = self.calls.finish();
+        let mut violations = self.oracle.violations().to_vec();
+        match call_history::judge(&calls) {
+            Ok(violation) => violations.extend(violation),
+            Err(()) => self.stats.undecided += 1,
+        }
         self.stats.events = events;
         self.stats.simulated_micros = self.now;
         self.stats.executed = self.oracle.log().len() as u64;
-        self.stats.violations = self.oracle.violations().len() as u64;
+        self.stats.violations = violations.len() as u64;
         self.stats.stuck = self.stuck.len() as u64;
         Outcome {
-            violations: self.oracle.violations().to_vec(),
+            violations,
             stuck: self.stuck,
             hash: self.audit.hash(),
             statistics: self.stats,
             log: self.oracle.into_log(),
+            calls,
         }
     }
 
@@ -383,6 +393,7 @@ impl World {
 
     /// Shows a fact to the invariants.
     pub(super) fn observe(&mut self, fact: &Fact) {
+        self.calls.note(self.now, fact);
         let before = self.oracle.log().len();
         let found = self.oracle.observe(fact);
         for entry in &self.oracle.log()[before..] {

@@ -42,6 +42,14 @@ impl Processes {
         self.children.len()
     }
 
+    /// Adds this to the configuration of each.
+    pub(crate) fn configure(&self, text: &str) {
+        for config in &self.configs {
+            let old = fs::read_to_string(config).unwrap();
+            fs::write(config, old + "\n" + text).unwrap();
+        }
+    }
+
     /// Where a replica keeps its files.
     pub(crate) fn data_dir(&self, index: usize) -> PathBuf {
         self.dir.path().join(format!("replica-{index}"))

@@ -22,6 +22,8 @@ pub struct Statistics {
     pub calls: BTreeMap<&'static str, u64>,
     /// Instances decided.
     pub instances: u64,
+    /// Leader changes, added up over the runs.
+    pub regencies: u64,
     /// Operations executed, those of attackers included.
     pub executed: u64,
     /// Runs in which nothing was executed: a fast run that does nothing shows nothing.
@@ -57,6 +59,7 @@ impl Statistics {
             *self.calls.entry(how).or_default() += count;
         }
         self.instances += other.instances;
+        self.regencies += other.regencies;
         self.executed += other.executed;
         self.idle += u64::from(other.executed == 0);
         self.longest_call = self.longest_call.max(other.longest_call);
@@ -77,6 +80,7 @@ impl Statistics {
         line("simulated hours", format!("{:.2}", self.simulated_micros as f64 / 3.6e9));
         line("events", self.events.to_string());
         line("instances decided", self.instances.to_string());
+        line("leader changes", self.regencies.to_string());
         line("operations executed", self.executed.to_string());
         line("runs without an operation", self.idle.to_string());
         for (how, count) in &self.calls {

@@ -17,7 +17,7 @@ use super::draw::Draw;
 use super::history::{Fact, Setting};
 use super::invariants::{Oracle, Violation};
 use super::network::{Conn, Pairs};
-use super::plan::{MS, Misdeed, Plan, Sabotage};
+use super::plan::{CrashPoint, MS, Misdeed, Plan, Sabotage, Storage};
 use super::queue::Queue;
 use super::replica_node::ReplicaNode;
 use super::report::{Outcome, Statistics};
@@ -72,6 +72,8 @@ pub enum Event {
     Crash(usize),
     /// And is started again.
     Restart(usize),
+    /// A write of a replica's disk, in this of its lives, is done.
+    DiskDone(usize, u32),
     /// Somebody is led to the other one of two twins.
     SwapTwin(usize),
     /// Faults stop.
@@ -180,6 +182,7 @@ impl World {
         let setting = Setting {
             byzantine: plan.liars(),
             leader_may_be_suspected: plan.leader_may_be_suspected(),
+            recorded: matches!(plan.storage, Storage::Sync(_)),
             tampering: plan.faults.tampered > 0,
             events_kept: plan.events_kept as u64,
             few_sessions: plan.few_sessions,
@@ -251,7 +254,9 @@ impl World {
             self.queue.push(jump.at, Event::ClockJump(index));
         }
         for (index, crash) in faults.crashes.iter().enumerate() {
-            self.queue.push(crash.at, Event::Crash(index));
+            if let CrashPoint::At(at) = crash.when {
+                self.queue.push(at, Event::Crash(index));
+            }
         }
         self.queue.push(self.plan.phase_one, Event::PhaseTwo);
         self.queue.push(self.plan.phase_one + self.plan.phase_two, Event::Quiet);
@@ -323,6 +328,7 @@ impl World {
             Event::ClockJump(index) => self.clock_jump(index),
             Event::Crash(index) => self.crash(index),
             Event::Restart(me) => self.restart(me),
+            Event::DiskDone(me, life) => self.disk_done(me, life),
             Event::SwapTwin(position) => self.swap_twin(position),
             Event::PhaseTwo => {
                 self.phase = Phase::Two;
@@ -364,6 +370,7 @@ impl World {
             Event::ClockJump(index) => ("clock", [*index as u64, 0, 0], &[]),
             Event::Crash(index) => ("crash", [*index as u64, 0, 0], &[]),
             Event::Restart(me) => ("restart", [*me as u64, 0, 0], &[]),
+            Event::DiskDone(me, life) => ("disk", [*me as u64, u64::from(*life), 0], &[]),
             Event::SwapTwin(position) => ("twin", [*position as u64, 0, 0], &[]),
             Event::PhaseTwo => ("phase two", [0; 3], &[]),
             Event::Quiet => ("quiet", [0; 3], &[]),
@@ -417,6 +424,9 @@ impl World {
         }
         let last: Vec<(usize, Cid)> =
             self.correct().map(|(me, node)| (me, node.last_cid())).collect();
+        if let Some((me, _)) = self.correct().find(|(_, node)| !node.held.is_empty()) {
+            return Some(format!("replica {me} has still to make durable what it knows"));
+        }
         if last.iter().any(|(_, cid)| *cid != last[0].1) {
             return Some(format!("correct replicas stand at {last:?} (position, instance)"));
         }

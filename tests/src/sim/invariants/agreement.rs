@@ -25,11 +25,12 @@ impl Invariant for Agreement {
     fn check(&mut self, fact: &Fact, log: &[Executed], _: &Setting) -> Result<(), String> {
         match fact {
             Fact::Decided { replica, cid, hash } => {
-                let last = self.last.entry(*replica).or_default();
-                if cid.0 != last.0 + 1 {
+                let last = self.last.insert(*replica, *cid);
+                if let Some(last) = last
+                    && cid.0 != last.0 + 1
+                {
                     return Err(format!("replica {replica} decided {cid} after {last}"));
                 }
-                *last = *cid;
                 let (first, other) = *self.decided.entry(*cid).or_insert((*replica, *hash));
                 if other != *hash {
                     return Err(format!(
@@ -38,8 +39,8 @@ impl Invariant for Agreement {
                     ));
                 }
             }
-            // It learns again what it had decided, from the beginning.
-            Fact::Restarted { replica } => drop(self.last.remove(replica)),
+            // It goes on where its log ends, or begins anew.
+            Fact::Restarted { replica, .. } => drop(self.last.remove(replica)),
             Fact::Executed { replica, place, entry } => match log.get(*place) {
                 Some(agreed) if agreed == entry => {}
                 Some(agreed) => {

@@ -4,7 +4,9 @@
 mod builds;
 mod cluster;
 mod demo;
+mod fuzz;
 mod lint;
+mod mutants;
 mod process;
 mod screenshots;
 mod sim;
@@ -45,6 +47,10 @@ enum Command {
     Lint(lint::Args),
     /// Run the simulator over a range of seeds
     Sim(sim::Args),
+    /// Put known defects into a copy of the sources and see that each is caught
+    Mutants(mutants::Args),
+    /// Feed hostile input to decoders, replicas and clients, guided by coverage
+    Fuzz(fuzz::Args),
     /// Take the screenshots of the README from a running demo
     Screenshots(screenshots::Args),
 }
@@ -57,6 +63,8 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::Mutants(args) => mutants::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Screenshots(args) => screenshots::run(&args),
     });
     match outcome {

@@ -129,12 +129,38 @@ impl Drop for Child {
     }
 }
 
+/// What a command wrote, and how it ended.
+pub(crate) struct Captured {
+    /// Its exit status; `None` where it took too long and was stopped.
+    pub(crate) status: Option<ExitStatus>,
+    /// Both its streams.
+    pub(crate) output: String,
+}
+
 /// Runs `command` without showing its output, except for its last line while it runs. On failure
 /// the error carries the whole output and `hint`, which says what to do.
 pub(crate) fn quiet(phase: &Phase, command: &mut Command, hint: &str) -> Result<String> {
+    let Captured { status, output } = captured(phase, command, None)?;
+    match status {
+        Some(status) if status.success() => Ok(output),
+        Some(status) => {
+            bail!("{} failed ({status})\n\n{}\n{hint}", line(command), output.trim_end())
+        }
+        None => bail!("{} took too long", line(command)),
+    }
+}
+
+/// Runs `command` without showing its output, except for its last line while it runs, and stops it
+/// after `limit`.
+pub(crate) fn captured(
+    phase: &Phase,
+    command: &mut Command,
+    limit: Option<Duration>,
+) -> Result<Captured> {
     check_interrupt()?;
     let (reader, writer) = std::io::pipe().context("cannot create a pipe")?;
     command.stdout(writer.try_clone().context("cannot duplicate a pipe")?).stderr(writer);
+    let started = Instant::now();
     let mut child = Child::spawn(command, Terminate::Group)?;
     // `command` owns the writing ends; the reader sees the end of file only once they are closed.
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -158,30 +184,31 @@ pub(crate) fn quiet(phase: &Phase, command: &mut Command, hint: &str) -> Result<
                 phase.detail(text.trim());
                 output.push_str(&text);
             }
-            Err(mpsc::RecvTimeoutError::Disconnected) => break child.wait()?,
+            Err(mpsc::RecvTimeoutError::Disconnected) => break Some(child.wait()?),
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 phase.tick();
-                if interrupted() {
-                    child.stop();
-                    return Err(Interrupted.into());
-                }
                 // A grandchild that outlives the child may hold the pipe open for ever.
                 if let Some(status) = child.try_wait()?
                     && ended.get_or_insert_with(Instant::now).elapsed() > LAST_OUTPUT
                 {
-                    break status;
+                    break Some(status);
                 }
             }
+        }
+        if interrupted() {
+            child.stop();
+            return Err(Interrupted.into());
+        }
+        if limit.is_some_and(|limit| started.elapsed() > limit) {
+            child.stop();
+            break None;
         }
     };
     drop(lines);
     if reading.is_finished() {
         let _ = reading.join();
     }
-    if !status.success() {
-        bail!("{} failed ({status})\n\n{}\n{hint}", line(command), output.trim_end());
-    }
-    Ok(output)
+    Ok(Captured { status, output })
 }
 
 /// Runs `command` with its output going straight to ours.

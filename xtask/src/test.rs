@@ -8,7 +8,7 @@ use crate::process::visible;
 use crate::steps::{self, Step};
 use crate::ui::Phase;
 use crate::workspace::path;
-use crate::{builds, demo, lint, sim, size, tools};
+use crate::{builds, demo, lint, mutants, sim, size, tools};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -45,6 +45,11 @@ fn all() -> Vec<Step> {
     let mut steps = vec![Step { name: "setup", about: "tools and packages", run: setup }];
     steps.extend(lint::steps());
     steps.extend([
+        Step {
+            name: "mutants",
+            about: "every known defect can still be put back (cargo xtask mutants does it)",
+            run: mutants::check,
+        },
         Step {
             name: "rust",
             about: "cargo test of the whole workspace, clusters of daemons included",

@@ -92,8 +92,12 @@ impl<S: Service> Replica<S> {
         if !self.consensus.lags() {
             return;
         }
+        // Every other time anybody: the vote that is missing may be that of a member who has not
+        // been heard from.
+        self.fetches = self.fetches.wrapping_add(1);
         let ahead = self.consensus.ahead();
-        let candidates = if ahead.is_empty() { self.others() } else { ahead };
+        let anybody = ahead.is_empty() || self.fetches.is_multiple_of(2);
+        let candidates = if anybody { self.others() } else { ahead };
         let next = (1..=self.view.n())
             .map(|step| (self.asked + step) % self.view.n())
             .find(|&peer| candidates.contains(peer) && self.connected.contains(peer));

@@ -1,6 +1,9 @@
 //! A replica's disk: what of its log survives when its process ends.
 
-use webbft_protocol::replica::{LogPosition, Record};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use webbft_protocol::replica::{LogPosition, Record, StableSnapshot};
 
 use super::draw::Draw;
 
@@ -13,54 +16,80 @@ pub struct DiskSpeed {
     pub jitter: u64,
 }
 
-/// The log of one replica, over all its lives.
+/// The log and the snapshot of one replica, over all its lives.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
-    records: Vec<Record>,
-    /// So many of them are durable.
-    durable: usize,
-    /// So many are part of the write under way or durable.
-    submitted: usize,
-    /// So many there were when the process started: its positions begin after them.
-    base: usize,
+    /// Each with its number, over all lives, from 1.
+    records: VecDeque<(u64, Record)>,
+    /// The number of the last record handed in, of the last one in a write under way or done, and
+    /// of the last durable one.
+    last: u64,
+    submitted: u64,
+    durable: u64,
+    /// The last one there was when the process started: its positions begin after that.
+    base: u64,
     writing: bool,
+    snapshot: Option<Arc<StableSnapshot>>,
 }
 
 impl Disk {
     /// The process hands in a record.
     pub fn push(&mut self, record: Record) {
-        self.records.push(record);
+        self.last += 1;
+        self.records.push_back((self.last, record));
     }
 
     /// Begins a write of everything handed in, unless one is under way or there is nothing.
     pub fn begin_write(&mut self) -> bool {
-        let begins = !self.writing && self.submitted < self.records.len();
+        let begins = !self.writing && self.submitted < self.last;
         if begins {
             self.writing = true;
-            self.submitted = self.records.len();
+            self.submitted = self.last;
         }
         begins
     }
 
-    /// The write is done. Gives the records that are durable now and were not before.
-    pub fn end_write(&mut self) -> &[Record] {
+    /// The write is done. Gives the records that are durable now and were not before. A stable
+    /// checkpoint among them makes those about earlier instances superfluous.
+    pub fn end_write(&mut self) -> Vec<Record> {
         self.writing = false;
         let before = std::mem::replace(&mut self.durable, self.submitted);
-        &self.records[before..self.durable]
+        let written = self
+            .records
+            .iter()
+            .filter(|(number, _)| *number > before && *number <= self.durable)
+            .map(|(_, record)| record.clone())
+            .collect();
+        let covered = |number: u64, record: &Record| match record {
+            Record::Checkpoint(certificate) if number <= self.durable => {
+                Some(certificate.checkpoint.cid)
+            }
+            _ => None,
+        };
+        let covered =
+            self.records.iter().filter_map(|(number, record)| covered(*number, record)).max();
+        if let Some(covered) = covered {
+            self.records.retain(|(_, record)| record.cid().is_none_or(|cid| cid > covered));
+        }
+        written
     }
 
     /// The position of the last durable record, as the process counts.
     #[must_use]
     pub const fn durable(&self) -> LogPosition {
-        LogPosition((self.durable - self.base) as u64)
+        LogPosition(self.durable - self.base)
+    }
+
+    /// A snapshot has been written, durably.
+    pub fn keep(&mut self, snapshot: Arc<StableSnapshot>) {
+        self.snapshot = Some(snapshot);
     }
 
     /// The process, or the machine, ends: of what was not durable a part survives, in order; the
     /// record that was torn is no record.
     pub fn crash(&mut self, draw: &mut Draw) {
-        let undone = self.records.len() - self.durable;
-        let kept = self.durable + draw.below(undone + 1);
-        self.records.truncate(kept);
+        self.last = draw.between(self.durable..=self.last);
+        self.records.retain(|(number, _)| *number <= self.last);
         self.writing = false;
     }
 
@@ -70,11 +99,12 @@ impl Disk {
     }
 
     /// The process starts and reads what there is, which is durable from then on.
-    pub fn read(&mut self) -> Vec<Record> {
-        self.base = self.records.len();
-        self.durable = self.base;
-        self.submitted = self.base;
-        self.records.clone()
+    pub fn read(&mut self) -> (Option<Arc<StableSnapshot>>, Vec<Record>) {
+        self.base = self.last;
+        self.durable = self.last;
+        self.submitted = self.last;
+        let records = self.records.iter().map(|(_, record)| record.clone()).collect();
+        (self.snapshot.clone(), records)
     }
 }
 
@@ -100,7 +130,7 @@ mod tests {
             assert_eq!(disk.end_write(), [record(1), record(2)]);
             assert_eq!(disk.durable(), LogPosition(2));
             disk.crash(&mut Draw::new(seed));
-            let read = disk.read();
+            let (_, read) = disk.read();
             assert_eq!(read[..2], [record(1), record(2)]);
             lengths.push(read.len());
             disk.push(record(4));

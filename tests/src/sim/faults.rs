@@ -160,9 +160,9 @@ impl World {
         let remembers = !self.replicas[me].learning;
         self.observe(&Fact::Restarted { replica: me, remembers });
         let storage = self.plan.storage;
-        let records = self.replicas[me].disk.read();
+        let (snapshot, records) = self.replicas[me].disk.read();
         self.show_records(me, &records);
-        self.replicas[me].start_again(now, storage, records);
+        self.replicas[me].start_again(now, storage, snapshot, records);
         self.wake(me);
     }
 }

@@ -156,6 +156,15 @@ pub enum Fact {
         /// Has it kept its word in mind?
         remembers: bool,
     },
+    /// A correct replica has fetched the state after an instance.
+    Transferred {
+        /// Its position.
+        replica: usize,
+        /// The instance.
+        cid: Cid,
+        /// The hash of its batch.
+        hash: Digest,
+    },
     /// A correct replica has installed a regency.
     RegencyInstalled {
         /// Its position.

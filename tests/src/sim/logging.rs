@@ -1,10 +1,13 @@
 //! The driver of a simulated replica, its log's part: records go to the disk, and what waits for them
 //! leaves when they are durable; processes end at the worst moments.
 
-use webbft_protocol::replica::{LogPosition, Record};
+use std::sync::Arc;
+
+use webbft_protocol::replica::{LogPosition, Record, StableSnapshot, StateJob};
 
 use super::history::Fact;
 use super::plan::{CrashPoint, RecordKind, Stage, Storage};
+use super::service::Recorder;
 use super::words::word_of_record;
 use super::world::{Event, Phase, World};
 
@@ -75,7 +78,7 @@ impl World {
             self.queue.push(node.paused_until, Event::DiskDone(me, life));
             return;
         }
-        let records = node.disk.end_write().to_vec();
+        let records = node.disk.end_write();
         self.show_records(me, &records);
         if self.crash_if_due(me, Stage::Durable) {
             return;
@@ -89,6 +92,60 @@ impl World {
         self.drain(me);
         self.show_held(me);
         self.crash_if_due(me, Stage::Told);
+    }
+
+    /// Another thread works on the replica's state, which takes a while.
+    pub(super) fn begin_job(&mut self, me: usize, job: StateJob<Recorder>) {
+        let node = &mut self.replicas[me];
+        node.job = Some(job);
+        let life = node.life;
+        let takes = 1 + self.draw.tailed(self.plan.job_time);
+        self.queue.push(self.now + takes, Event::JobDone(me, life));
+    }
+
+    /// It has done its work.
+    pub(super) fn job_done(&mut self, me: usize, life: u32) {
+        let node = &mut self.replicas[me];
+        if node.life != life {
+            return;
+        }
+        if self.now < node.paused_until {
+            self.queue.push(node.paused_until, Event::JobDone(me, life));
+            return;
+        }
+        let Some(job) = node.job.take() else { return };
+        let now = self.clocks_of(me);
+        self.replicas[me].replica.handle_job_done(now, job.run());
+        self.drain(me);
+    }
+
+    /// A snapshot is to be stored, which takes as long as a few writes.
+    pub(super) fn begin_snapshot_write(&mut self, me: usize, snapshot: Arc<StableSnapshot>) {
+        let (Storage::Sync(speed) | Storage::Async(speed)) = self.plan.storage else {
+            self.stuck(format!("replica {me} wants a snapshot stored and has no disk"));
+            return;
+        };
+        let life = self.replicas[me].life;
+        let takes = 1 + 3 * speed.base + self.draw.tailed(3 * speed.jitter);
+        self.queue.push(self.now + takes, Event::SnapshotStored(me, life, snapshot));
+    }
+
+    /// It is stored.
+    pub(super) fn snapshot_stored(&mut self, me: usize, life: u32, snapshot: Arc<StableSnapshot>) {
+        let node = &mut self.replicas[me];
+        if node.life != life {
+            return;
+        }
+        if self.now < node.paused_until {
+            let event = Event::SnapshotStored(me, life, snapshot);
+            self.queue.push(node.paused_until, event);
+            return;
+        }
+        let cid = snapshot.cid();
+        node.disk.keep(snapshot);
+        let now = self.clocks_of(me);
+        self.replicas[me].replica.handle_snapshot_durable(now, cid);
+        self.drain(me);
     }
 
     /// Shows the invariants what has become durable.

@@ -341,6 +341,12 @@ pub struct Plan {
     pub storage: Storage,
     /// How long a request may wait for the leader, in microseconds.
     pub request_timeout: u64,
+    /// Instances between two checkpoints, at least.
+    pub checkpoint_every: u64,
+    /// Agreed time between two checkpoints, at least, in microseconds.
+    pub checkpoint_pause: u64,
+    /// How long work on a snapshot takes, about.
+    pub job_time: u64,
     /// How far each replica's wall clock is off, in thousandths of the allowed drift.
     pub skew: Vec<i64>,
     /// Byzantine replicas and what they do.
@@ -375,6 +381,9 @@ impl Plan {
             faults: Faults::default(),
             storage: Storage::Memory,
             request_timeout: 2 * S,
+            checkpoint_every: 20,
+            checkpoint_pause: 0,
+            job_time: MS,
             skew: vec![0; n],
             byzantine: Vec::new(),
             clients: vec![Client::steady()],

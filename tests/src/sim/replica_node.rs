@@ -9,7 +9,7 @@ use webbft_protocol::auth::{NoiseKeypair, PeerLink, ServerHandshake, SigningKey}
 use webbft_protocol::membership::{Cid, View};
 use webbft_protocol::replica::{
     Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica, ReplicaConfig,
-    Start, VotesMemory,
+    StableSnapshot, Start, StateJob, VotesMemory,
 };
 use webbft_protocol::time::Now;
 use webbft_protocol::wire::{ReplicaFrame, ReplicaHeader};
@@ -78,6 +78,8 @@ pub struct ReplicaNode {
     pub(super) accepted: BTreeMap<Cid, LogPosition>,
     pub(super) regency_recorded: LogPosition,
     pub(super) known_durable: LogPosition,
+    /// Work on its state that is done in a while.
+    pub(super) job: Option<StateJob<Recorder>>,
     /// What it knows and nobody else, because it is not durable yet.
     pub(super) held: VecDeque<(LogPosition, Fact)>,
     /// Records handed to the disk, by kind, over all its lives.
@@ -102,6 +104,8 @@ impl ReplicaNode {
         let plan = &world.plan;
         let mut parameters = Parameters::default();
         parameters.execution.ring = plan.events_kept;
+        parameters.execution.checkpoint_every = plan.checkpoint_every;
+        parameters.execution.checkpoint_pause = Duration::from_micros(plan.checkpoint_pause);
         parameters.request_timeout = Duration::from_micros(plan.request_timeout);
         parameters.durability = match plan.storage {
             Storage::Memory => Durability::Volatile,
@@ -172,6 +176,7 @@ impl ReplicaNode {
             accepted: BTreeMap::new(),
             regency_recorded: LogPosition::default(),
             known_durable: LogPosition::default(),
+            job: None,
             held: VecDeque::new(),
             recorded: BTreeMap::new(),
             learning: false,
@@ -198,6 +203,7 @@ impl ReplicaNode {
         self.accepted.clear();
         self.regency_recorded = LogPosition::default();
         self.known_durable = LogPosition::default();
+        self.job = None;
         self.held.clear();
         self.peer_inputs.clear();
         self.conns.clear();
@@ -222,12 +228,18 @@ impl ReplicaNode {
     }
 
     /// The process starts again, with what its disk remembers.
-    pub(super) fn start_again(&mut self, now: Now, storage: Storage, records: Vec<Record>) {
+    pub(super) fn start_again(
+        &mut self,
+        now: Now,
+        storage: Storage,
+        snapshot: Option<Arc<StableSnapshot>>,
+        records: Vec<Record>,
+    ) {
         let start = if storage == Storage::Memory || std::mem::take(&mut self.lost_disk) {
             Start::Learner
         } else {
             let votes = if self.learning { VotesMemory::Doubtful } else { VotesMemory::Complete };
-            Start::Recovered(Box::new(Recovered { records, votes }))
+            Start::Recovered(Box::new(Recovered { snapshot, records, votes }))
         };
         let config = ReplicaConfig {
             view: Arc::clone(&self.view),
@@ -485,7 +497,7 @@ impl World {
                     Ok(()) => true,
                     Err(fault) => {
                         self.trace(|| format!("r{me} closes link {id}: {fault}"));
-                        self.stats.count("client link closed for a fault");
+                        self.stats.did("client link closed for a fault");
                         if correct {
                             let what = format!("replica {me} blames a correct client: {fault}");
                             self.stuck(what);
@@ -496,7 +508,7 @@ impl World {
             }
             Err(error) => {
                 self.trace(|| format!("r{me} closes link {id}: {error}"));
-                self.stats.count("frame refused by a replica");
+                self.stats.did("frame refused by a replica");
                 if correct && !must_fail {
                     let what = format!("replica {me} refuses a frame that is as it was sent");
                     self.stuck(what);
@@ -532,7 +544,7 @@ impl World {
             }
             Err((error, refusal)) => {
                 self.trace(|| format!("r{me} refuses link {id}: {error}"));
-                self.stats.count("handshake refused");
+                self.stats.did("handshake refused");
                 self.send_conn(id, 1, refusal.into());
                 false
             }
@@ -568,6 +580,14 @@ impl World {
             while let Some((position, record)) = self.replicas[me].replica.poll_record() {
                 quiet = false;
                 self.keep_record(me, position, record);
+            }
+            while let Some(job) = self.replicas[me].replica.poll_job() {
+                quiet = false;
+                self.begin_job(me, job);
+            }
+            while let Some(snapshot) = self.replicas[me].replica.poll_keep_snapshot() {
+                quiet = false;
+                self.begin_snapshot_write(me, snapshot);
             }
             while let Some(notice) = self.replicas[me].replica.poll_notice() {
                 quiet = false;
@@ -614,7 +634,7 @@ impl World {
                 self.observe_after(me, after, Fact::Decided { replica: me, cid, hash });
             }
             Notice::LeaderSuspected { .. } => {
-                self.stats.count("leader suspected");
+                self.stats.did("leader suspected");
                 self.observe(&Fact::LeaderSuspected { replica: me });
             }
             Notice::RegencyInstalled { regency, .. } => {
@@ -622,13 +642,31 @@ impl World {
                 let after = self.replicas[me].regency_recorded;
                 self.observe_after(me, after, Fact::RegencyInstalled { replica: me, regency });
             }
+            Notice::CheckpointStable { .. } => self.stats.did("checkpoint stable at a replica"),
+            Notice::CheckpointSkipped { .. } => self.stats.did("checkpoint skipped"),
+            Notice::StateTransferred { cid, hash, .. } => {
+                self.stats.did("state transferred");
+                self.observe_after(
+                    me,
+                    LogPosition::default(),
+                    Fact::Transferred { replica: me, cid, hash },
+                );
+            }
+            Notice::StateDiverged { .. }
+            | Notice::CheckpointDisputed(_)
+            | Notice::TransferFailed { .. }
+            | Notice::SnapshotFailed { .. }
+                if self.plan.sabotage.is_none() =>
+            {
+                self.stuck(format!("replica {me}: {notice:?}"));
+            }
             Notice::PeerMisbehaved { peer, fault } if !self.plan.liars().contains(&peer) => {
                 let what = format!("replica {me} blames correct replica {peer}: {fault}");
                 self.stuck(what);
             }
-            Notice::PeerMisbehaved { .. } => self.stats.count("replica caught misbehaving"),
+            Notice::PeerMisbehaved { .. } => self.stats.did("replica caught misbehaving"),
             Notice::Voting { .. } => {
-                self.stats.count("replica without memory votes again");
+                self.stats.did("replica without memory votes again");
                 self.replicas[me].learning = false;
             }
             _ => {}

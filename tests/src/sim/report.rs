@@ -18,6 +18,8 @@ pub struct Statistics {
     pub simulated_micros: u64,
     /// Faults injected, by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// What replicas did, by kind.
+    pub deeds: BTreeMap<&'static str, u64>,
     /// Calls of correct clients, by how they ended.
     pub calls: BTreeMap<&'static str, u64>,
     /// Instances decided.
@@ -47,6 +49,11 @@ impl Statistics {
         *self.calls.entry(how).or_default() += 1;
     }
 
+    /// Counts something that replicas did.
+    pub fn did(&mut self, what: &'static str) {
+        *self.deeds.entry(what).or_default() += 1;
+    }
+
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Self) {
         self.seeds += 1;
@@ -54,6 +61,9 @@ impl Statistics {
         self.simulated_micros += other.simulated_micros;
         for (fault, count) in &other.faults {
             *self.faults.entry(fault).or_default() += count;
+        }
+        for (what, count) in &other.deeds {
+            *self.deeds.entry(what).or_default() += count;
         }
         for (how, count) in &other.calls {
             *self.calls.entry(how).or_default() += count;
@@ -83,10 +93,17 @@ impl Statistics {
         line("leader changes", self.regencies.to_string());
         line("operations executed", self.executed.to_string());
         line("runs without an operation", self.idle.to_string());
+        for (what, count) in &self.deeds {
+            line(what, count.to_string());
+        }
         for (how, count) in &self.calls {
             line(&format!("calls {how}"), count.to_string());
         }
         line("longest call (s)", format!("{:.1}", self.longest_call as f64 / 1e6));
+        text.push_str("injected:\n");
+        let mut line = |name: &str, value: String| {
+            text.push_str(&format!("  {name:<36} {value:>12}\n"));
+        };
         for (fault, count) in &self.faults {
             line(fault, count.to_string());
         }

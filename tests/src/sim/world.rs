@@ -8,6 +8,7 @@ use webbft_protocol::auth::{NoiseKeypair, SigningKey};
 use webbft_protocol::membership::{
     Cid, Digest, MacAlgorithm, Member, ReplicaId, ServiceId, View, ViewNumber,
 };
+use webbft_protocol::replica::StableSnapshot;
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 
 use super::attacker::AttackerNode;
@@ -74,6 +75,10 @@ pub enum Event {
     Restart(usize),
     /// A write of a replica's disk, in this of its lives, is done.
     DiskDone(usize, u32),
+    /// Work on a replica's state, in this of its lives, is done.
+    JobDone(usize, u32),
+    /// A snapshot of a replica, in this of its lives, is stored.
+    SnapshotStored(usize, u32, Arc<StableSnapshot>),
     /// Somebody is led to the other one of two twins.
     SwapTwin(usize),
     /// Faults stop.
@@ -329,6 +334,8 @@ impl World {
             Event::Crash(index) => self.crash(index),
             Event::Restart(me) => self.restart(me),
             Event::DiskDone(me, life) => self.disk_done(me, life),
+            Event::JobDone(me, life) => self.job_done(me, life),
+            Event::SnapshotStored(me, life, snapshot) => self.snapshot_stored(me, life, snapshot),
             Event::SwapTwin(position) => self.swap_twin(position),
             Event::PhaseTwo => {
                 self.phase = Phase::Two;
@@ -371,6 +378,10 @@ impl World {
             Event::Crash(index) => ("crash", [*index as u64, 0, 0], &[]),
             Event::Restart(me) => ("restart", [*me as u64, 0, 0], &[]),
             Event::DiskDone(me, life) => ("disk", [*me as u64, u64::from(*life), 0], &[]),
+            Event::JobDone(me, life) => ("job", [*me as u64, u64::from(*life), 0], &[]),
+            Event::SnapshotStored(me, life, snapshot) => {
+                ("snapshot", [*me as u64, u64::from(*life), snapshot.cid().0], &[])
+            }
             Event::SwapTwin(position) => ("twin", [*position as u64, 0, 0], &[]),
             Event::PhaseTwo => ("phase two", [0; 3], &[]),
             Event::Quiet => ("quiet", [0; 3], &[]),

@@ -7,6 +7,7 @@
 //! decided but for one instance, which still counts as open in a leader change (rule N3).
 
 mod catch_up;
+mod checkpoint;
 mod leader_change;
 mod replay;
 mod voting;

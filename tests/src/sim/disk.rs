@@ -114,7 +114,7 @@ mod tests {
     use webbft_protocol::membership::Regency;
 
     fn record(number: u32) -> Record {
-        Record::Regency { regency: Regency(number.into()), stop_data: None }
+        Record::Regency { regency: Regency(number), stop_data: None }
     }
 
     #[test]

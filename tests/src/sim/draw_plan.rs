@@ -34,13 +34,14 @@ impl Plan {
         }
         let calm = faults.partitions.is_empty() && faults.peer_breaks == 0;
         let latency = Latency {
-            base: *draw.pick(&[50, 200, MS, 20 * MS, 60 * MS]),
-            jitter: *draw.pick(&[20, 200, 2 * MS, 10 * MS]),
+            base: *draw.pick(&[50, 200, 200, MS, 20 * MS, 60 * MS]),
+            jitter: *draw.pick(&[20, 200, 200, 2 * MS, 10 * MS]),
             spike_one_in: if calm { 0 } else { *draw.pick(&[0, 200, 2000]) },
         };
         // Short enough for leader changes in short runs, where the network allows it.
         let quick = latency.base <= MS && latency.jitter <= 200;
-        let request_timeout = if quick { *draw.pick(&[300 * MS, S, 2 * S]) } else { 2 * S };
+        let request_timeout =
+            if quick { *draw.pick(&[200 * MS, 200 * MS, 500 * MS, 2 * S]) } else { 2 * S };
         let skew = (0..n).map(|_| draw.between(0..=1000) as i64 - 500).collect();
         // An operation costs n² messages: larger groups are asked for less.
         let rarer = (n * n).div_ceil(16) as u64;
@@ -114,7 +115,7 @@ fn draw_byzantine(draw: &mut Draw, n: usize, f: usize) -> Vec<(usize, Vec<Misdee
     let mut chosen = Vec::new();
     for _ in 0..count {
         // The first leader more often than the others.
-        let at = if draw.chance(1, 4) { 0 } else { draw.below(candidates.len()) };
+        let at = if draw.chance(1, 3) { 0 } else { draw.below(candidates.len()) };
         let replica = candidates.swap_remove(at);
         let mut misdeeds = Vec::new();
         for _ in 0..draw.between(1..=3) {
@@ -157,7 +158,7 @@ fn draw_faults(draw: &mut Draw, (n, spare): (usize, usize), phase_one: u64) -> F
     }
     if group && draw.chance(1, 8) {
         let slow = |draw: &mut Draw| Slowness {
-            replica: draw.below(n),
+            replica: draw_leader_or_other(draw, n),
             turn: *draw.pick(&[MS, 5 * MS, 50 * MS, 400 * MS]),
         };
         faults.slow = (0..draw.between(1..=2)).map(|_| slow(draw)).collect();
@@ -172,11 +173,20 @@ fn draw_partition(draw: &mut Draw, n: usize, phase_one: u64) -> Partition {
     Partition {
         from,
         until: (from + length).min(phase_one),
-        side: draw_subset(draw, n),
+        side: if draw.chance(1, 3) {
+            ReplicaSet::one(draw_leader_or_other(draw, n))
+        } else {
+            draw_subset(draw, n)
+        },
         breaks,
         one_way: !breaks && draw.chance(1, 2),
         clients_too: draw.chance(1, 3),
     }
+}
+
+/// The first leader a third of the time, or more.
+fn draw_leader_or_other(draw: &mut Draw, n: usize) -> usize {
+    if draw.chance(1, 3) { 0 } else { draw.below(n) }
 }
 
 /// Pauses here and there, or one replica's after another's, so that the one that has just woken up
@@ -186,7 +196,7 @@ fn draw_pauses(draw: &mut Draw, n: usize, phase_one: u64) -> Vec<Pause> {
     let count = draw.between(1..=4);
     let relay = draw.chance(1, 2);
     let mut from = draw.between(0..=phase_one / 2);
-    let first = draw.below(n);
+    let first = draw_leader_or_other(draw, n);
     for index in 0..usize::try_from(count).unwrap_or(1) {
         let replica = if relay { (first + index) % n } else { draw.below(n) };
         let until = from + draw.between(20 * MS..=(phase_one / 2).max(21 * MS));
@@ -246,7 +256,7 @@ fn draw_crashes(
     }
     (0..draw.between(1..=5))
         .map(|_| {
-            let one = draw.below(n);
+            let one = draw_leader_or_other(draw, n);
             let loses_disk = logged && spare > 0 && draw.chance(1, 8);
             let replicas = if logged && !loses_disk {
                 match draw.below(4) {

@@ -50,10 +50,12 @@ impl World {
             Record::Regency { .. } => node.regency_recorded = position,
             _ => {}
         }
-        node.disk.push(record);
+        node.disk.push(record.clone());
         if matches!(self.plan.storage, Storage::Async(_)) {
+            // The replica takes it for durable.
             let now = self.clocks_of(me);
             self.replicas[me].replica.handle_durable(now, position);
+            self.show_records(me, &[record]);
         }
     }
 

@@ -8,7 +8,7 @@ use super::history::{Saying, Word};
 
 /// The word that a message gives, if it does.
 #[must_use]
-pub fn word_of_message(view: &View, message: &PeerMessage) -> Option<Word> {
+pub(super) fn word_of_message(view: &View, message: &PeerMessage) -> Option<Word> {
     Some(match message {
         PeerMessage::Propose { cid, epoch, batch, .. } => {
             let hash = batch.hash(view.service, view.number, *cid);
@@ -28,7 +28,7 @@ pub fn word_of_message(view: &View, message: &PeerMessage) -> Option<Word> {
 
 /// The word that a record keeps, if it does.
 #[must_use]
-pub fn word_of_record(view: &View, record: &Record) -> Option<Word> {
+pub(super) fn word_of_record(view: &View, record: &Record) -> Option<Word> {
     Some(match record {
         Record::Written { cid, epoch, hash, .. } => {
             Word { kind: Saying::Writes, cid: *cid, epoch: *epoch, hash: *hash }

@@ -344,7 +344,6 @@ fn peer_messages() {
             "stop",
             PeerMessage::Stop {
                 regency: Regency(2),
-                cid: Cid(200),
                 evidence: Some(Evidence::TwoProposals {
                     cid: Cid(200),
                     epoch: Epoch(2),

@@ -325,8 +325,8 @@ impl<S: Service> Replica<S> {
             | PeerMessage::FetchChunk { .. }
             | PeerMessage::Chunk { .. }
             | PeerMessage::CheckpointGone { .. } => {}
-            PeerMessage::Stop { regency, cid, evidence } => {
-                self.consensus.handle_stop(peer, regency, cid, evidence);
+            PeerMessage::Stop { regency, evidence } => {
+                self.consensus.handle_stop(peer, regency, evidence);
             }
             PeerMessage::StopData(signed) => self.consensus.handle_stop_data(peer, &signed),
             PeerMessage::Sync(sync) => self.consensus.handle_sync(peer, &sync),
@@ -398,7 +398,6 @@ impl<S: Service> Replica<S> {
             }
             (Overdue::Suspect(request), Some(next)) if next.id == id => {
                 self.notices.push_back(Notice::LeaderSuspected { leader, request });
-                self.consensus.handle_suspicion();
             }
             // No longer admitted: the timer should not be running (rule A5).
             _ => self.update_leader_timer(key),

@@ -18,7 +18,7 @@ impl<S: Service> Replica<S> {
         }
         self.dirty = false;
         self.advance_transfer();
-        self.consensus.set_suspicion(self.leader_timer.is_overdue());
+        self.consensus.set_overdue(self.leader_timer.is_overdue());
         // A state that is wrong decides nothing (rule C4).
         while !self.suspended {
             let decided =

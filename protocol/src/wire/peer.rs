@@ -189,14 +189,12 @@ pub enum PeerMessage {
     },
     /// A decided instance with its proof.
     Decided(Decision),
-    /// The sender wants a leader change (rule S2).
+    /// What regency the sender wants at present, in place of what it wanted before (rule S2): a
+    /// later one than it has installed, or that one itself.
     Stop {
-        /// The regency it wants, and with it every one up to this (rule S4).
+        /// The regency, and with it every one up to this (rule S4).
         regency: Regency,
-        /// The sender's open instance. The STOP is void once the sender votes in the regency
-        /// before it about a later one.
-        cid: Cid,
-        /// Proof that the present leader is faulty, where there is one (rule S9).
+        /// Proof that a leader is faulty, where there is one (rule S9).
         evidence: Option<Evidence>,
     },
     /// The sender has installed a regency and tells its leader what it knows (rule S5).

@@ -6,3 +6,4 @@
 
 pub mod checker;
 pub mod stops;
+pub mod sync;

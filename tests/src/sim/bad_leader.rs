@@ -201,7 +201,7 @@ impl Byzantine {
             });
             Evidence::TwoProposals { cid, epoch: self.regency.epoch(), proposals }
         });
-        PeerMessage::Stop { regency, cid, evidence }
+        PeerMessage::Stop { regency, evidence }
     }
 
     /// A signature over something else.

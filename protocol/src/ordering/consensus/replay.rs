@@ -27,6 +27,7 @@ impl Consensus {
             }
             Record::Regency { regency, stop_data } => {
                 self.regency = regency;
+                self.stops.set(self.config.me, regency);
                 self.stop_data = stop_data;
                 self.synced = false;
                 self.sync = None;
@@ -65,7 +66,7 @@ impl Consensus {
     fn replay_sync(&mut self, sync: Sync) {
         if sync.regency == self.regency
             && self.leads()
-            && let Ok(choice) = judge(&self.config.view, &sync)
+            && let Ok((choice, _)) = judge(&self.config.view, &sync)
         {
             self.apply(choice, &sync);
             self.sync = Some(sync);

@@ -80,7 +80,7 @@ fn a_forged_operation_is_reported() {
 #[test]
 fn an_unheard_leader_is_reported_as_suspected() {
     let outcome = sabotaged(Sabotage::LeaderUnheard);
-    assert!(invariants(&outcome).contains(&"no_leader_suspicion"), "{outcome}");
+    assert!(invariants(&outcome).contains(&"zero_leader_changes"), "{outcome}");
 }
 
 #[test]
@@ -123,6 +123,8 @@ fn every_misdeed_is_survived() {
         for (n, f) in [(4, 1), (7, 2)] {
             let plan = Plan {
                 byzantine: (n - f..n).map(|replica| (replica, vec![misdeed])).collect(),
+                phase_one: 2 * S,
+                phase_two: S,
                 ..Plan::calm(7, n, f)
             };
             let outcome = run_plan(plan, false);

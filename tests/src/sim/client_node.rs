@@ -523,7 +523,10 @@ impl World {
         };
         let expected = match &error {
             CallError::Faulted => true,
-            CallError::Timeout | CallError::NoQuorum | CallError::Cancelled => pending.may_fail,
+            CallError::Timeout
+            | CallError::NoQuorum
+            | CallError::Cancelled
+            | CallError::Refused(_) => pending.may_fail,
             CallError::SessionExpired | CallError::Forgotten => self.plan.few_sessions,
             _ => false,
         };

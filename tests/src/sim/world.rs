@@ -8,6 +8,7 @@ use webbft_protocol::auth::{NoiseKeypair, SigningKey};
 use webbft_protocol::membership::{
     Cid, Digest, MacAlgorithm, Member, ReplicaId, ServiceId, View, ViewNumber,
 };
+use webbft_protocol::replica::StableSnapshot;
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 
 use super::attacker::AttackerNode;
@@ -18,7 +19,7 @@ use super::draw::Draw;
 use super::history::{Fact, Setting};
 use super::invariants::{Oracle, Violation};
 use super::network::{Conn, Pairs};
-use super::plan::{MS, Misdeed, Plan, Sabotage};
+use super::plan::{CrashPoint, MS, Misdeed, Plan, Sabotage, Storage};
 use super::queue::Queue;
 use super::replica_node::ReplicaNode;
 use super::report::{Outcome, Statistics};
@@ -73,6 +74,12 @@ pub enum Event {
     Crash(usize),
     /// And is started again.
     Restart(usize),
+    /// A write of a replica's disk, in this of its lives, is done.
+    DiskDone(usize, u32),
+    /// Work on a replica's state, in this of its lives, is done.
+    JobDone(usize, u32),
+    /// A snapshot of a replica, in this of its lives, is stored.
+    SnapshotStored(usize, u32, Arc<StableSnapshot>),
     /// Somebody is led to the other one of two twins.
     SwapTwin(usize),
     /// Faults stop.
@@ -182,6 +189,7 @@ impl World {
         let setting = Setting {
             byzantine: plan.liars(),
             leader_may_be_suspected: plan.leader_may_be_suspected(),
+            recorded: matches!(plan.storage, Storage::Sync(_)),
             tampering: plan.faults.tampered > 0,
             events_kept: plan.events_kept as u64,
             few_sessions: plan.few_sessions,
@@ -254,7 +262,9 @@ impl World {
             self.queue.push(jump.at, Event::ClockJump(index));
         }
         for (index, crash) in faults.crashes.iter().enumerate() {
-            self.queue.push(crash.at, Event::Crash(index));
+            if let CrashPoint::At(at) = crash.when {
+                self.queue.push(at, Event::Crash(index));
+            }
         }
         self.queue.push(self.plan.phase_one, Event::PhaseTwo);
         self.queue.push(self.plan.phase_one + self.plan.phase_two, Event::Quiet);
@@ -333,6 +343,9 @@ impl World {
             Event::ClockJump(index) => self.clock_jump(index),
             Event::Crash(index) => self.crash(index),
             Event::Restart(me) => self.restart(me),
+            Event::DiskDone(me, life) => self.disk_done(me, life),
+            Event::JobDone(me, life) => self.job_done(me, life),
+            Event::SnapshotStored(me, life, snapshot) => self.snapshot_stored(me, life, snapshot),
             Event::SwapTwin(position) => self.swap_twin(position),
             Event::PhaseTwo => {
                 self.phase = Phase::Two;
@@ -374,6 +387,11 @@ impl World {
             Event::ClockJump(index) => ("clock", [*index as u64, 0, 0], &[]),
             Event::Crash(index) => ("crash", [*index as u64, 0, 0], &[]),
             Event::Restart(me) => ("restart", [*me as u64, 0, 0], &[]),
+            Event::DiskDone(me, life) => ("disk", [*me as u64, u64::from(*life), 0], &[]),
+            Event::JobDone(me, life) => ("job", [*me as u64, u64::from(*life), 0], &[]),
+            Event::SnapshotStored(me, life, snapshot) => {
+                ("snapshot", [*me as u64, u64::from(*life), snapshot.cid().0], &[])
+            }
             Event::SwapTwin(position) => ("twin", [*position as u64, 0, 0], &[]),
             Event::PhaseTwo => ("phase two", [0; 3], &[]),
             Event::Quiet => ("quiet", [0; 3], &[]),
@@ -428,6 +446,9 @@ impl World {
         }
         let last: Vec<(usize, Cid)> =
             self.correct().map(|(me, node)| (me, node.last_cid())).collect();
+        if let Some((me, _)) = self.correct().find(|(_, node)| !node.held.is_empty()) {
+            return Some(format!("replica {me} has still to make durable what it knows"));
+        }
         if last.iter().any(|(_, cid)| *cid != last[0].1) {
             return Some(format!("correct replicas stand at {last:?} (position, instance)"));
         }

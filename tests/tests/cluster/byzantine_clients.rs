@@ -215,8 +215,8 @@ impl Attacker {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_client_makes_the_replicas_change_the_leader() {
     const TIMEOUT: Duration = Duration::from_millis(800);
-    let settings = "durability = \"memory\"\nrequest_timeout_ms = 800";
-    let cluster = Cluster::start(&Options { settings: Some(settings), ..Options::default() });
+    let options = Options { setting: "request_timeout_ms = 800", ..Options::default() };
+    let cluster = Cluster::start(&options);
     let client = cluster.client().await;
     check_put_and_get(&client, "calm", "before").await;
     for (seed, attack) in (1..).zip(ATTACKS) {

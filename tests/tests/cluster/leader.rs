@@ -26,12 +26,16 @@ async fn kill_leaders(cluster: &mut Cluster, crashes: usize) -> Vec<Duration> {
         outages.push(killed.elapsed());
         cluster.replaced(leader).await;
         cluster.restart(leader);
-        // Until then it counts against f.
+        // With a disk it votes at once; without one it counts against f until it has caught up.
         cluster.wait_for_status(leader, "a voter", |status| status["learner"] == false).await;
     }
     workload.more_done(20).await;
     judge("leaders_killed", &workload.finish().await);
     outages
+}
+
+fn with_disks() -> Cluster {
+    Cluster::start(&Options { durability: Some("sync"), ..Options::default() })
 }
 
 fn percentile(sorted: &[Duration], percent: usize) -> Duration {
@@ -42,7 +46,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 /// with reads through the new leaders, is linearizable.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaders_killed_under_load_are_replaced() {
-    let mut cluster = Cluster::start(&Options::default());
+    let mut cluster = with_disks();
     let outages = kill_leaders(&mut cluster, 5).await;
     println!("time without service: {outages:?}");
     // A few time-outs of the default 0.8 s, on a machine that may be busy.
@@ -54,7 +58,7 @@ async fn leaders_killed_under_load_are_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement of some minutes"]
 async fn time_without_service() {
-    let mut cluster = Cluster::start(&Options::default());
+    let mut cluster = with_disks();
     let mut outages = kill_leaders(&mut cluster, 24).await;
     outages.sort();
     println!(

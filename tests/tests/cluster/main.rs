@@ -11,6 +11,7 @@
 
 mod basic;
 mod byzantine_clients;
+mod durability;
 mod history;
 mod leader;
 mod network;

@@ -59,8 +59,10 @@ pub(crate) struct Options {
     pub(crate) liar: bool,
     /// A proxy stands between every two replicas.
     pub(crate) proxied: bool,
-    /// Lines for every `replica.toml`, in place of `durability = "memory"`.
-    pub(crate) settings: Option<&'static str>,
+    /// `sync`, `async`, or `memory` where nothing is said, which is fastest.
+    pub(crate) durability: Option<&'static str>,
+    /// A line for every `replica.toml`.
+    pub(crate) setting: &'static str,
 }
 
 /// One replica's process.
@@ -122,18 +124,17 @@ impl Cluster {
         if options.proxied {
             cluster.put_proxies_between();
         }
-        if let Some(settings) = options.settings {
-            cluster.edit_configs("durability = \"memory\"", settings);
-        }
+        cluster.edit_configs(options.durability.unwrap_or("memory"), options.setting);
         cluster.processes = (0..4).map(|index| Some(cluster.launch(index))).collect();
         cluster
     }
 
-    fn edit_configs(&self, old: &str, new: &str) {
+    fn edit_configs(&self, durability: &str, setting: &str) {
         for config in &self.configs {
             let text = std::fs::read_to_string(config).unwrap();
-            assert!(text.contains(old), "{text}");
-            std::fs::write(config, text.replace(old, new)).unwrap();
+            let written = text.lines().find(|line| line.starts_with("durability")).unwrap();
+            let text = text.replace(written, &format!("durability = {durability:?}\n{setting}"));
+            std::fs::write(config, text).unwrap();
         }
     }
 
@@ -245,6 +246,32 @@ impl Cluster {
     pub(crate) fn kill(&mut self, index: usize) {
         self.signal(index, "-KILL");
         self.processes[index].take().expect("it runs").child.wait().unwrap();
+    }
+
+    /// SIGKILL to all, before any of them is waited for.
+    pub(crate) fn kill_all(&mut self) {
+        for index in 0..4 {
+            self.signal(index, "-KILL");
+        }
+        for process in &mut self.processes {
+            process.take().expect("it runs").child.wait().unwrap();
+        }
+    }
+
+    /// Removes what a replica that was killed has stored.
+    pub(crate) fn wipe(&self, index: usize) {
+        assert!(self.processes[index].is_none(), "it runs");
+        let dir = self.configs[index].parent().unwrap();
+        let kept = ["replica.toml", "keys.toml"];
+        let mut wiped = 0;
+        for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            if kept.iter().all(|name| entry.file_name() != *name) {
+                assert!(entry.file_type().unwrap().is_file(), "{entry:?}");
+                std::fs::remove_file(entry.path()).unwrap();
+                wiped += 1;
+            }
+        }
+        assert!(wiped > 0, "nothing was stored in {}", dir.display());
     }
 
     /// Starts a replica that was killed.

@@ -336,6 +336,17 @@ impl Cluster {
         usize::try_from(leader.expect("a replica runs and knows its leader")).unwrap()
     }
 
+    /// Waits until all four replicas run, vote and are connected to each other.
+    pub(crate) async fn whole(&self) {
+        for index in 0..4 {
+            self.wait_for_status(index, "a voter with all its peers", |status| {
+                let peers = status["peers"].as_array().expect("a list");
+                status["learner"] == false && peers.iter().all(|peer| peer["connected"] == true)
+            })
+            .await;
+        }
+    }
+
     /// Waits until the other replicas follow another leader than this.
     pub(crate) async fn replaced(&self, leader: usize) {
         let deadline = Instant::now() + PATIENCE;
@@ -369,7 +380,8 @@ impl Cluster {
         (Self::client_of(view).await, proxies)
     }
 
-    fn print_logs(&self) {
+    /// What the running replicas have logged last.
+    pub(crate) fn print_logs(&self) {
         for (index, process) in self.processes.iter().enumerate() {
             let Some(process) = process else { continue };
             let log = process.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -8,7 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use webbft_protocol::auth::{ClientHandshake, ClientLink, PeerLink, ReplicaLink, ServerHandshake};
 use webbft_protocol::membership::{Cid, Digest, SessionId, View};
-use webbft_protocol::replica::{LinkId, Notice, Parameters, Replica, ReplicaConfig, Start};
+use webbft_protocol::replica::{
+    Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica, ReplicaConfig,
+    Start, VotesMemory,
+};
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
     ClientFrame, ClientHeader, Frame, Operation, Request, RequestId, Topic,
@@ -36,11 +39,24 @@ struct Link {
     at_replica: ReplicaLink,
 }
 
+/// A replica's log, which outlives it.
+#[derive(Default)]
+struct Disk {
+    records: Vec<Record>,
+    /// Records that survive a crash.
+    durable: usize,
+    /// Records from before the last restart.
+    before: usize,
+}
+
 struct World {
     view: Arc<View>,
     parameters: Parameters,
     /// `None` where the replica is hostile.
     replicas: Vec<Option<Replica<Chain>>>,
+    disks: Vec<Disk>,
+    /// Is every record durable at once?
+    fast: bool,
     /// By how much each replica's clock is ahead of the time, in microseconds.
     clocks: Vec<u64>,
     now: u64,
@@ -86,6 +102,9 @@ impl World {
         parameters.execution.session_idle = Duration::from_secs(30);
         parameters.execution.ring = 2;
         parameters.execution.subscriptions = 2;
+        if choices.flag() {
+            parameters.durability = Durability::Logged;
+        }
         parameters.admission.new_sessions = 4;
         parameters.admission.new_sessions_per_client = 3;
         let mut world = Self {
@@ -93,6 +112,8 @@ impl World {
             view,
             parameters,
             replicas: (0..n).map(|_| None).collect(),
+            disks: (0..n).map(|_| Disk::default()).collect(),
+            fast: choices.flag(),
             clocks: vec![0; n],
             now: 1,
             wires: BTreeMap::new(),
@@ -140,7 +161,7 @@ impl World {
 
     fn step(&mut self, choices: &mut Choices<'_>) {
         let Some(me) = choices.of(&self.honest()) else { return };
-        match choices.byte() % 20 {
+        match choices.byte() % 22 {
             0..=2 => {
                 let wires: Vec<(usize, usize)> = self.wires.keys().copied().collect();
                 if let Some(wire) = choices.of(&wires) {
@@ -188,10 +209,24 @@ impl World {
                     self.with(me, |replica| replica.handle_client_disconnected(now, link.id));
                 }
             }
+            19 => {
+                let records = self.disks[me].records.len();
+                let up_to = choices.below(records + 1);
+                self.sync(me, up_to);
+            }
+            20 if self.parameters.durability == Durability::Logged => {
+                let disk = &mut self.disks[me];
+                disk.records.truncate(disk.durable);
+                disk.before = disk.durable;
+                let records = disk.records.clone();
+                let recovered = Recovered { records, votes: VotesMemory::Complete };
+                self.restart(me, Start::Recovered(Box::new(recovered)));
+            }
             _ => {
                 if self.spare > 0 {
                     self.spare -= 1;
-                    self.restart(me);
+                    self.disks[me] = Disk::default();
+                    self.restart(me, Start::Learner);
                 }
             }
         }
@@ -215,12 +250,34 @@ impl World {
     }
 
     fn drain(&mut self, me: usize) {
+        // A record that is durable sets free what waited for it.
+        for _ in 0..OUTPUTS {
+            if !self.drain_once(me) {
+                return;
+            }
+        }
+        panic!("outputs without end");
+    }
+
+    fn drain_once(&mut self, me: usize) -> bool {
+        let clock = self.clock(me);
         let mut outputs = 0;
         let mut count = || {
             outputs += 1;
             assert!(outputs < OUTPUTS, "one input, outputs without end");
         };
-        let Some(replica) = self.replicas[me].as_mut() else { return };
+        let Some(replica) = self.replicas[me].as_mut() else { return false };
+        let disk = &mut self.disks[me];
+        while let Some((position, record)) = replica.poll_record() {
+            count();
+            assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(&record));
+            disk.records.push(record);
+            assert_eq!(position.0, (disk.records.len() - disk.before) as u64, "out of order");
+            if self.fast {
+                disk.durable = disk.records.len();
+                replica.handle_durable(clock, position);
+            }
+        }
         while let Some(sent) = replica.poll_peer() {
             count();
             assert!(!sent.to.contains(me), "a message to itself");
@@ -260,9 +317,22 @@ impl World {
                     let correct = self.wires.contains_key(&(peer, me));
                     assert!(!correct, "replica {me} accuses the correct replica {peer}: {fault}");
                 }
+                Notice::RegencyInstalled { regency, .. } => {
+                    self.known.regency = self.known.regency.max(regency);
+                }
                 _ => {}
             }
         }
+        outputs > 0
+    }
+
+    /// The first `up_to` records of a replica's log survive a crash from now on.
+    fn sync(&mut self, me: usize, up_to: usize) {
+        let disk = &mut self.disks[me];
+        disk.durable = disk.durable.max(up_to);
+        let position = LogPosition((disk.durable - disk.before) as u64);
+        let now = self.clock(me);
+        self.with(me, |replica| replica.handle_durable(now, position));
     }
 
     fn hand_over(&mut self, from: usize, to: usize, bytes: &Bytes) {
@@ -332,14 +402,14 @@ impl World {
         }
     }
 
-    /// A replica restarts and remembers nothing.
-    fn restart(&mut self, me: usize) {
+    /// A replica restarts, and its streams with it.
+    fn restart(&mut self, me: usize, start: Start) {
         let n = self.replicas.len();
         for peer in (0..n).filter(|&peer| peer != me) {
             self.disconnect(me, peer);
         }
         self.links.retain(|&(_, replica), _| replica != me);
-        self.replicas[me] = Some(self.start(me, Start::Learner));
+        self.replicas[me] = Some(self.start(me, start));
         for peer in (0..n).filter(|&peer| peer != me) {
             self.connect(me, peer);
             self.connect(peer, me);

@@ -11,12 +11,14 @@ use webbft_protocol::membership::{
 };
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::limits::{
-    MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PAYLOAD, MAX_PEER_FRAME, MAX_TOPIC, MAX_VOUCHES,
+    CHUNK_BYTES, MAX_BATCH_REQUESTS, MAX_CHUNKS, MAX_FETCH, MAX_PAYLOAD, MAX_PEER_FRAME, MAX_TOPIC,
+    MAX_VOUCHES,
 };
 use webbft_protocol::wire::{
-    Batch, BatchEntry, Certificate, ClientHeader, ClientHello, Decision, DecodeError,
-    ExecutionResult, Operation, PeerEnvelope, PeerMessage, ReplicaHeader, Request, RequestId,
-    ServerHello, SignedStopData, Sync, Topic, Vouch, VouchGroup, Welcome, decode, encode,
+    Batch, BatchEntry, Certificate, CheckpointCertificate, CheckpointId, ClientHeader, ClientHello,
+    Decision, DecodeError, ExecutionResult, Manifest, Operation, PeerEnvelope, PeerMessage,
+    ReplicaHeader, Request, RequestId, ServerHello, SignedStopData, Sync, Topic, Vouch, VouchGroup,
+    Welcome, decode, encode,
 };
 
 /// Whatever decodes, decodes again from its own encoding to the same message.
@@ -188,10 +190,30 @@ fn limits_of_peer_messages() {
             bodies: vec![Bytes::new(); bodies],
         })
     };
+    let stable = |signatures| PeerMessage::StableCheckpoint {
+        certificate: CheckpointCertificate {
+            checkpoint: CheckpointId { cid: Cid(1), hash: digest, digest },
+            signatures: vec![Default::default(); signatures],
+        },
+        first: Cid(1),
+    };
+    let manifest = |service_bytes, chunks| {
+        let (cid, hash, protocol_bytes) = (Cid(1), digest, 1);
+        let chunks = vec![digest; chunks];
+        PeerMessage::Manifest(Manifest { cid, hash, service_bytes, protocol_bytes, chunks })
+    };
+    let chunk = |len| {
+        let bytes = Bytes::from(vec![0; len]);
+        PeerMessage::Chunk { cid: Cid(1), index: 0, bytes }
+    };
+    let most = (MAX_CHUNKS as u64 - 1) * CHUNK_BYTES as u64;
     for message in [
         vouches(vec![group(MAX_VOUCHES)]),
         propose(MAX_BATCH_REQUESTS),
         fetch(MAX_FETCH),
+        stable(64),
+        manifest(most, MAX_CHUNKS),
+        chunk(CHUNK_BYTES),
         sync(MAX_BATCH_REQUESTS, 64),
         value(2, 2),
         decided(MAX_BATCH_REQUESTS, MAX_BATCH_REQUESTS, 64),
@@ -211,6 +233,12 @@ fn limits_of_peer_messages() {
         decided(MAX_BATCH_REQUESTS + 1, MAX_BATCH_REQUESTS + 1, 1),
         decided(2, 1, 1),
         decided(1, 1, 65),
+        stable(65),
+        manifest(most + 1, MAX_CHUNKS + 1),
+        // The chunks must fit the lengths.
+        manifest(1, 1),
+        manifest(u64::MAX, 1),
+        chunk(CHUNK_BYTES + 1),
     ] {
         assert_eq!(peer(message), Err(DecodeError::FieldTooLong));
     }

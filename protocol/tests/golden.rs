@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use webbft_protocol::auth::{
     ClientHandshake, ClientIdentity, NoiseKeypair, ServerHandshake, SigningKey, sign_accept,
-    sign_propose, sign_stop_data,
+    sign_checkpoint, sign_propose, sign_stop_data,
 };
 use webbft_protocol::membership::{
     Cid, ClientId, Digest, Epoch, MacAlgorithm, Member, Regency, ReplicaId, ServiceId, SessionId,
@@ -17,10 +17,10 @@ use webbft_protocol::membership::{
 };
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
-    Batch, BatchEntry, Certificate, ClientHeader, ClientHello, Decision, Evidence, ExecutionResult,
-    Frame, HelloRefusal, LastProof, Operation, PROTOCOL_VERSION, PeerEnvelope, PeerMessage,
-    Refusal, ReplicaHeader, Request, RequestId, ServerHello, StopData, Sync, Topic, Vouch,
-    VouchGroup, Welcome, decode, encode,
+    Batch, BatchEntry, Certificate, CheckpointCertificate, ClientHeader, ClientHello, Decision,
+    Evidence, ExecutionResult, Frame, HelloRefusal, LastProof, Manifest, Operation,
+    PROTOCOL_VERSION, PeerEnvelope, PeerMessage, Refusal, ReplicaHeader, Request, RequestId,
+    ServerHello, StopData, Sync, Topic, Vouch, VouchGroup, Welcome, decode, encode,
 };
 
 /// One pinned message.
@@ -278,6 +278,15 @@ fn peer_messages() {
     let certificate =
         Certificate { epoch: Epoch(1), signatures: vec![(ReplicaId(0), signature.clone())] };
     let bodies = vec![Bytes::from_static(b"request")];
+    let manifest = Manifest {
+        cid: Cid(2048),
+        hash: Digest([0x55; 32]),
+        service_bytes: 1_048_577,
+        protocol_bytes: 300,
+        chunks: vec![Digest([0x66; 32]), Digest([0x77; 32]), Digest([0x88; 32])],
+    };
+    let checkpoint = manifest.id();
+    let signed = sign_checkpoint(&key, &view, &checkpoint);
     let proposed = sign_propose(&key, &view, Cid(200), Epoch(1), hash);
     let stop_data = sign_stop_data(
         &key,
@@ -335,7 +344,6 @@ fn peer_messages() {
             "stop",
             PeerMessage::Stop {
                 regency: Regency(2),
-                cid: Cid(200),
                 evidence: Some(Evidence::TwoProposals {
                     cid: Cid(200),
                     epoch: Epoch(2),
@@ -357,7 +365,29 @@ fn peer_messages() {
             "value",
             PeerMessage::Value { cid: Cid(200), batch: batch.clone(), bodies: bodies.clone() },
         ),
-        ("decisions gone", PeerMessage::DecisionsGone { first: Cid(170) }),
+        (
+            "stable checkpoint",
+            PeerMessage::StableCheckpoint {
+                certificate: CheckpointCertificate {
+                    checkpoint,
+                    signatures: vec![(ReplicaId(0), signed.clone())],
+                },
+                first: Cid(170),
+            },
+        ),
+        ("checkpoint", PeerMessage::Checkpoint { checkpoint, signature: signed }),
+        ("fetch manifest", PeerMessage::FetchManifest { cid: Cid(2048) }),
+        ("manifest", PeerMessage::Manifest(manifest)),
+        ("fetch chunk", PeerMessage::FetchChunk { cid: Cid(2048), index: 300 }),
+        (
+            "chunk",
+            PeerMessage::Chunk {
+                cid: Cid(2048),
+                index: 300,
+                bytes: Bytes::from_static(b"part of a state"),
+            },
+        ),
+        ("checkpoint gone", PeerMessage::CheckpointGone { cid: Cid(2048) }),
     ];
     let mut vectors: Vec<Vector> = messages
         .into_iter()

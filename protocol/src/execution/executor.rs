@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::service::{Answer, Context, Publication, Service};
@@ -26,6 +27,13 @@ pub struct ExecutionLimits {
     pub subscriptions: usize,
     /// Events kept per topic.
     pub ring: usize,
+    /// Instances after which a checkpoint becomes due (rule C1), at least 1.
+    pub checkpoint_every: u64,
+    /// Bytes of ordered operations after which a checkpoint becomes due, however few instances.
+    pub checkpoint_bytes: u64,
+    /// Agreed time that must lie between two checkpoints. Make it longer than taking a snapshot
+    /// of the service takes: a replica that is still busy with one leaves the next out.
+    pub checkpoint_pause: Duration,
 }
 
 impl Default for ExecutionLimits {
@@ -35,6 +43,9 @@ impl Default for ExecutionLimits {
             session_idle: Duration::from_secs(3600),
             subscriptions: 64,
             ring: 1024,
+            checkpoint_every: 1024,
+            checkpoint_bytes: 64 << 20,
+            checkpoint_pause: Duration::from_secs(10),
         }
     }
 }
@@ -68,6 +79,8 @@ pub struct Executed {
     pub evicted: Vec<SessionKey>,
     /// Operations in which the service panicked.
     pub faults: Vec<RequestId>,
+    /// Is a checkpoint of the state after this batch due (rule C1)?
+    pub checkpoint_due: bool,
 }
 
 /// The service panicked while answering a query: its author is to blame.
@@ -82,8 +95,27 @@ pub struct Executor<S> {
     sessions: Sessions,
     topics: Topics,
     last_cid: Cid,
+    last_hash: Digest,
     time: UnixMicros,
+    schedule: CheckpointSchedule,
     limits: ExecutionLimits,
+}
+
+/// When the last checkpoint was due, and what was ordered since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct CheckpointSchedule {
+    pub(super) cid: Cid,
+    pub(super) time: UnixMicros,
+    pub(super) bytes: u64,
+}
+
+/// What a snapshot holds besides service, sessions and topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) last_cid: Cid,
+    pub(super) last_hash: Digest,
+    pub(super) time: UnixMicros,
+    pub(super) schedule: CheckpointSchedule,
 }
 
 impl<S: Service> Executor<S> {
@@ -95,8 +127,31 @@ impl<S: Service> Executor<S> {
             sessions: Sessions::new(limits.sessions, limits.session_idle),
             topics: Topics::new(limits.ring),
             last_cid: Cid::ZERO,
+            last_hash: Digest([0; 32]),
             time: UnixMicros::ZERO,
+            schedule: CheckpointSchedule { cid: Cid::ZERO, time: UnixMicros::ZERO, bytes: 0 },
             limits,
+        }
+    }
+
+    /// From the parts of a snapshot, which the caller has checked.
+    pub(super) const fn from_parts(
+        service: S,
+        sessions: Sessions,
+        topics: Topics,
+        position: Position,
+        limits: ExecutionLimits,
+    ) -> Self {
+        let Position { last_cid, last_hash, time, schedule } = position;
+        Self { service, sessions, topics, last_cid, last_hash, time, schedule, limits }
+    }
+
+    pub(super) const fn position(&self) -> Position {
+        Position {
+            last_cid: self.last_cid,
+            last_hash: self.last_hash,
+            time: self.time,
+            schedule: self.schedule,
         }
     }
 
@@ -124,6 +179,12 @@ impl<S: Service> Executor<S> {
         self.last_cid
     }
 
+    /// Hash of that instance's batch; all zero before the first.
+    #[must_use]
+    pub const fn last_hash(&self) -> Digest {
+        self.last_hash
+    }
+
     /// The agreed time as of that instance.
     #[must_use]
     pub const fn time(&self) -> UnixMicros {
@@ -145,12 +206,14 @@ impl<S: Service> Executor<S> {
         assert_eq!(cid, self.last_cid.next(), "instances are executed in order");
         assert!(time > self.time, "agreed time moves forward (rule N6)");
         self.last_cid = cid;
+        self.last_hash = hash;
         self.time = time;
         let mut executed = Executed::default();
         for ordered in requests {
             let id = ordered.request.id;
             let key = id.session_key();
             self.sessions.begin(key, id.number, time, ordered.request.born);
+            self.schedule.bytes += payload_bytes(&ordered.request.operation);
             let result = self.execute_one(view, cid, hash, ordered, &mut executed);
             let result: Bytes = encode(&result).into();
             let digest = Digest::of(&result);
@@ -164,7 +227,21 @@ impl<S: Service> Executor<S> {
             }
             executed.evicted.push(key);
         }
+        executed.checkpoint_due = self.checkpoint_due();
         executed
+    }
+
+    /// Is a checkpoint due after the instance just executed? A function of the decided prefix
+    /// (rule C1); the next one is counted from here.
+    fn checkpoint_due(&mut self) -> bool {
+        let CheckpointSchedule { cid, time, bytes } = self.schedule;
+        let much = self.last_cid.0 - cid.0 >= self.limits.checkpoint_every
+            || bytes >= self.limits.checkpoint_bytes;
+        let due = much && self.time >= time + self.limits.checkpoint_pause;
+        if due {
+            self.schedule = CheckpointSchedule { cid: self.last_cid, time: self.time, bytes: 0 };
+        }
+        due
     }
 
     fn execute_one(
@@ -251,6 +328,14 @@ impl<S: Service> Executor<S> {
 
 /// Checked topics and payloads.
 type Publications = Vec<(Topic, Bytes)>;
+
+/// What an operation adds to the log, roughly.
+fn payload_bytes(operation: &Operation) -> u64 {
+    match operation {
+        Operation::Execute(payload) | Operation::Query(payload) => payload.len() as u64,
+        Operation::Subscribe(_) | Operation::Unsubscribe(_) => 0,
+    }
+}
 
 fn value(result: Vec<u8>) -> ExecutionResult {
     if result.len() > MAX_RESULT {

@@ -7,6 +7,7 @@ mod executor;
 mod json;
 mod service;
 mod sessions;
+mod snapshot;
 mod topics;
 
 pub use executor::{Executed, ExecutionLimits, Executor, OrderedRequest, QueryFault, Reply};
@@ -14,4 +15,5 @@ pub use executor::{Executed, ExecutionLimits, Executor, OrderedRequest, QueryFau
 pub use json::{Json, JsonService};
 pub use service::{Answer, Context, Publication, RestoreError, Service};
 pub use sessions::{CachedReply, Sessions};
+pub use snapshot::{Snapshot, SnapshotError};
 pub use topics::{Event, Resumption, Topics};

@@ -1,6 +1,7 @@
 //! The replicated session table: exactly-once, cached replies, deterministic eviction (rule A9).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,23 +30,33 @@ pub struct CachedReply {
 }
 
 #[derive(Debug, Clone)]
-struct Session {
-    last_number: u64,
-    last_time: UnixMicros,
-    replies: VecDeque<CachedReply>,
+pub(super) struct Session {
+    pub(super) last_number: u64,
+    pub(super) last_time: UnixMicros,
+    /// Consecutive numbers, the last ordered one at the end.
+    pub(super) replies: VecDeque<CachedReply>,
     cached_bytes: usize,
-    subscriptions: BTreeSet<Topic>,
+    pub(super) subscriptions: BTreeSet<Topic>,
 }
 
 /// All live sessions, and the horizon below which no session can be born any more.
+///
+/// A clone shares the sessions until one of the two changes them (rule C1).
 #[derive(Debug, Clone)]
 pub struct Sessions {
-    table: BTreeMap<SessionKey, Session>,
+    table: BTreeMap<SessionKey, Arc<Session>>,
     /// (last agreed time, key), oldest first: the order of eviction.
     by_activity: BTreeSet<(UnixMicros, SessionKey)>,
     horizon: UnixMicros,
     capacity: usize,
     idle: Duration,
+}
+
+impl Session {
+    fn holds_too_much(&self) -> bool {
+        self.replies.len() as u64 > SESSION_WINDOW
+            || (self.cached_bytes > MAX_CACHED_BYTES && self.replies.len() > 1)
+    }
 }
 
 impl Sessions {
@@ -118,13 +129,16 @@ impl Sessions {
         time: UnixMicros,
         born: UnixMicros,
     ) {
-        let session = self.table.entry(key).or_insert_with(|| Session {
-            last_number: 0,
-            last_time: UnixMicros::ZERO,
-            replies: VecDeque::new(),
-            cached_bytes: 0,
-            subscriptions: BTreeSet::new(),
+        let session = self.table.entry(key).or_insert_with(|| {
+            Arc::new(Session {
+                last_number: 0,
+                last_time: UnixMicros::ZERO,
+                replies: VecDeque::new(),
+                cached_bytes: 0,
+                subscriptions: BTreeSet::new(),
+            })
         });
+        let session = Arc::make_mut(session);
         assert_eq!(number, session.last_number + 1, "a session's requests are executed in order");
         session.last_number = number;
         let active = if number == 1 { time.max(born) } else { time.max(session.last_time) };
@@ -137,21 +151,61 @@ impl Sessions {
 
     /// Keeps the reply to the request just executed.
     pub(super) fn cache(&mut self, key: &SessionKey, reply: CachedReply) {
-        let session = self.table.get_mut(key).expect("begin() made the session");
+        let session = self.get_mut(key).expect("begin() made the session");
         session.cached_bytes += reply.result.len();
         session.replies.push_back(reply);
-        let window = usize::try_from(SESSION_WINDOW).expect("the window is small");
-        while session.replies.len() > window
-            || (session.cached_bytes > MAX_CACHED_BYTES && session.replies.len() > 1)
-        {
+        while session.holds_too_much() {
             let forgotten = session.replies.pop_front().expect("it is not empty");
             session.cached_bytes -= forgotten.result.len();
         }
     }
 
+    fn get_mut(&mut self, key: &SessionKey) -> Option<&mut Session> {
+        self.table.get_mut(key).map(Arc::make_mut)
+    }
+
+    /// All sessions, by key.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&SessionKey, &Session)> {
+        self.table.iter().map(|(key, session)| (key, &**session))
+    }
+
+    /// The keys of all sessions, ascending.
+    pub fn keys(&self) -> impl Iterator<Item = &SessionKey> {
+        self.table.keys()
+    }
+
+    /// Puts the horizon of a snapshot into an empty table.
+    pub(super) const fn restore_horizon(&mut self, horizon: UnixMicros) {
+        self.horizon = horizon;
+    }
+
+    /// Puts a session of a snapshot back; false where no sequence of batches leads there.
+    pub(super) fn restore(
+        &mut self,
+        key: SessionKey,
+        last_time: UnixMicros,
+        replies: VecDeque<CachedReply>,
+        subscriptions: BTreeSet<Topic>,
+    ) -> bool {
+        let Some(last_number) = replies.back().map(|reply| reply.number) else { return false };
+        let cached_bytes = replies.iter().map(|reply| reply.result.len()).sum();
+        let session = Session { last_number, last_time, replies, cached_bytes, subscriptions };
+        let ascends = self.table.last_key_value().is_none_or(|(last, _)| *last < key);
+        if !ascends
+            || session.holds_too_much()
+            || last_time <= self.horizon
+            || self.table.len() >= self.capacity
+        {
+            return false;
+        }
+        self.table.insert(key, Arc::new(session));
+        self.by_activity.insert((last_time, key));
+        true
+    }
+
     /// Adds a subscription; false where the session has `limit` already.
     pub(super) fn subscribe(&mut self, key: &SessionKey, topic: Topic, limit: usize) -> bool {
-        let session = self.table.get_mut(key).expect("begin() made the session");
+        let session = self.get_mut(key).expect("begin() made the session");
         if session.subscriptions.len() >= limit && !session.subscriptions.contains(&topic) {
             return false;
         }
@@ -161,7 +215,7 @@ impl Sessions {
 
     /// Ends a subscription.
     pub(super) fn unsubscribe(&mut self, key: &SessionKey, topic: &Topic) {
-        if let Some(session) = self.table.get_mut(key) {
+        if let Some(session) = self.get_mut(key) {
             session.subscriptions.remove(topic);
         }
     }
@@ -181,7 +235,7 @@ impl Sessions {
             self.horizon = self.horizon.max(last_time);
             self.by_activity.pop_first();
             let session = self.table.remove(&key).expect("both indices hold the same sessions");
-            evicted.push((key, session.subscriptions));
+            evicted.push((key, Arc::unwrap_or_clone(session).subscriptions));
         }
         evicted
     }

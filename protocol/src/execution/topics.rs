@@ -1,6 +1,7 @@
 //! Topics, their numbered events, and who is subscribed: replicated state (DESIGN 6).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -28,17 +29,18 @@ pub struct Event {
 }
 
 #[derive(Debug, Clone, Default)]
-struct TopicState {
-    head: u64,
-    ring: VecDeque<Event>,
+pub(super) struct TopicState {
+    pub(super) head: u64,
+    /// Consecutive numbers, the head at the end.
+    pub(super) ring: VecDeque<Event>,
     bytes: usize,
     subscribers: BTreeSet<SessionKey>,
 }
 
-/// All topics.
+/// All topics. A clone shares them until one of the two changes them (rule C1).
 #[derive(Debug, Clone)]
 pub struct Topics {
-    topics: BTreeMap<Topic, TopicState>,
+    topics: BTreeMap<Topic, Arc<TopicState>>,
     ring: usize,
 }
 
@@ -49,6 +51,12 @@ pub struct Resumption<'a> {
     pub gap: Option<u64>,
     /// The events kept.
     pub events: Vec<&'a Event>,
+}
+
+impl TopicState {
+    fn holds_too_much(&self, ring: usize) -> bool {
+        self.ring.len() > ring || (self.bytes > MAX_RING_BYTES && self.ring.len() > 1)
+    }
 }
 
 impl Topics {
@@ -92,14 +100,14 @@ impl Topics {
 
     /// Adds a subscriber; gives the number of the next event.
     pub(super) fn subscribe(&mut self, topic: Topic, session: SessionKey) -> u64 {
-        let state = self.topics.entry(topic).or_default();
+        let state = Arc::make_mut(self.topics.entry(topic).or_default());
         state.subscribers.insert(session);
         state.head + 1
     }
 
     /// Ends a subscription.
     pub(super) fn unsubscribe(&mut self, topic: &Topic, session: &SessionKey) {
-        if let Some(state) = self.topics.get_mut(topic) {
+        if let Some(state) = self.topics.get_mut(topic).map(Arc::make_mut) {
             state.subscribers.remove(session);
             if state.head == 0 && state.subscribers.is_empty() {
                 self.topics.remove(topic);
@@ -115,18 +123,37 @@ impl Topics {
         view: ViewNumber,
         cid: Cid,
     ) -> Event {
-        let state = self.topics.entry(topic.clone()).or_default();
+        let state = Arc::make_mut(self.topics.entry(topic.clone()).or_default());
         state.head += 1;
         let digest = Digest::of(&payload);
         let event = Event { topic, number: state.head, view, cid, payload, digest };
         state.bytes += event.payload.len();
         state.ring.push_back(event.clone());
-        while state.ring.len() > self.ring || (state.bytes > MAX_RING_BYTES && state.ring.len() > 1)
-        {
+        while state.holds_too_much(self.ring) {
             let dropped = state.ring.pop_front().expect("it is not empty");
             state.bytes -= dropped.payload.len();
         }
         event
+    }
+
+    /// All topics, by name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Topic, &TopicState)> {
+        self.topics.iter().map(|(topic, state)| (topic, &**state))
+    }
+
+    /// Puts a topic of a snapshot back; false where no sequence of batches leads there.
+    /// Subscribers follow with [`Topics::subscribe`].
+    pub(super) fn restore(&mut self, topic: Topic, head: u64, ring: VecDeque<Event>) -> bool {
+        let bytes = ring.iter().map(|event| event.payload.len()).sum();
+        let state = TopicState { head, ring, bytes, subscribers: BTreeSet::new() };
+        let ascends = self.topics.last_key_value().is_none_or(|(last, _)| *last < topic);
+        let last = state.ring.back().map_or(head, |event| event.number);
+        let kept = !state.ring.is_empty() || self.ring == 0;
+        if !ascends || head == 0 || last != head || !kept || state.holds_too_much(self.ring) {
+            return false;
+        }
+        self.topics.insert(topic, Arc::new(state));
+        true
     }
 }
 

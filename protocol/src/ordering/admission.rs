@@ -279,6 +279,61 @@ impl Admission {
         }
     }
 
+    /// From now on this replica does not vouch for anything new (rule D3).
+    pub const fn end_vouching(&mut self) {
+        self.vouching = false;
+    }
+
+    /// The state was replaced by another one (rule C7): drops what that has ordered, evicted or
+    /// let expire, as rule A8 asks. Anything may have been ignored before: all peers are to be
+    /// asked for their complete sets (rule A3).
+    pub fn handle_restored(&mut self, sessions: &Sessions) {
+        let keys: Vec<SessionKey> = self.pending.keys().copied().collect();
+        for key in keys {
+            let last = sessions.last_number(&key);
+            if last.is_some() {
+                for new_sessions in &mut self.new_sessions {
+                    new_sessions.remove(&key);
+                }
+            } else if !self.new_sessions.iter().any(|known| known.contains(&key)) {
+                self.drop_session(&key);
+            }
+            self.drop_ordered(key, last.unwrap_or(0));
+        }
+        self.expire(sessions);
+        self.queue.clear();
+        let keys: Vec<SessionKey> = self.pending.keys().copied().collect();
+        for key in keys {
+            if let Some(session) = self.pending.get_mut(&key) {
+                session.queued = sessions.last_number(&key).unwrap_or(0);
+            }
+            self.queue_admitted(key, sessions);
+        }
+        self.ignored = ReplicaSet::first(self.quorums.n()).without(self.me);
+    }
+
+    /// Drops a session's numbers up to `last`.
+    fn drop_ordered(&mut self, key: SessionKey, last: u64) {
+        let Some(session) = self.pending.get_mut(&key) else { return };
+        for (number, dropped) in remove_up_to(&mut session.numbers, last) {
+            for candidate in dropped.candidates {
+                self.wanted.remove(&(key.request(number), candidate.digest));
+            }
+        }
+        if session.numbers.is_empty() {
+            self.pending.remove(&key);
+        }
+    }
+
+    /// Drops new sessions whose birth fell behind the horizon.
+    fn expire(&mut self, sessions: &Sessions) {
+        for peer in 0..self.new_sessions.len() {
+            for key in self.new_sessions[peer].expire(sessions.horizon()) {
+                self.retract(&key, peer, false);
+            }
+        }
+    }
+
     /// Vouches for a digest whose body is held; tells the peers once.
     fn vouch(&mut self, id: RequestId, digest: Digest, sessions: &Sessions) {
         self.wanted.remove(&(id, digest));
@@ -316,28 +371,16 @@ impl Admission {
                     new_sessions.remove(&key);
                 }
             }
+            self.drop_ordered(key, entry.id.number);
             if let Some(session) = self.pending.get_mut(&key) {
-                for (number, dropped) in remove_up_to(&mut session.numbers, entry.id.number) {
-                    for candidate in dropped.candidates {
-                        self.wanted.remove(&(key.request(number), candidate.digest));
-                    }
-                }
                 session.queued = session.queued.max(entry.id.number);
-                if session.numbers.is_empty() {
-                    self.pending.remove(&key);
-                } else {
-                    self.queue_admitted(key, sessions);
-                }
+                self.queue_admitted(key, sessions);
             }
         }
         for key in evicted {
             self.drop_session(key);
         }
-        for peer in 0..self.new_sessions.len() {
-            for key in self.new_sessions[peer].expire(sessions.horizon()) {
-                self.retract(&key, peer, false);
-            }
-        }
+        self.expire(sessions);
         while self.queue.front().is_some_and(|id| {
             let key = id.session_key();
             !self.pending.contains_key(&key)

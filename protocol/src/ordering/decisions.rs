@@ -9,10 +9,13 @@ use crate::membership::{Cid, Digest};
 use crate::replica::Value;
 use crate::wire::{Batch, Certificate, Decision};
 
-/// Instances kept at most.
+/// Instances kept at most, as far as a stable checkpoint covers them.
 const MAX_DECISIONS: usize = 100_000;
 /// Their bodies together, in bytes.
 const MAX_BYTES: usize = 256 << 20;
+/// How much more is kept where no checkpoint becomes stable, before this replica gives up on
+/// replicas that miss a decision, so as not to run out of memory.
+const UNCOVERED: usize = 4;
 
 #[derive(Debug)]
 struct Entry {
@@ -30,11 +33,13 @@ pub struct Decisions {
     first: Cid,
     entries: VecDeque<Entry>,
     bytes: usize,
+    /// The latest stable checkpoint: what it covers can be had as state (rule C5).
+    covered: Cid,
 }
 
 impl Default for Decisions {
     fn default() -> Self {
-        Self { first: Cid(1), entries: VecDeque::new(), bytes: 0 }
+        Self { first: Cid(1), entries: VecDeque::new(), bytes: 0, covered: Cid::ZERO }
     }
 }
 
@@ -55,14 +60,39 @@ impl Decisions {
         let bytes = bodies.iter().map(Bytes::len).sum();
         self.bytes += bytes;
         self.entries.push_back(Entry { batch, hash, bodies, bytes, certificate: None });
-        while self.entries.len() > MAX_DECISIONS
-            || (self.bytes > MAX_BYTES && self.entries.len() > 1)
-        {
-            if let Some(dropped) = self.entries.pop_front() {
-                self.bytes -= dropped.bytes;
-                self.first = self.first.next();
-            }
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let exceeds = |this: &Self, by: usize| {
+            this.entries.len() > by * MAX_DECISIONS
+                || (this.bytes > by * MAX_BYTES && this.entries.len() > 1)
+        };
+        while (self.first <= self.covered && exceeds(self, 1)) || exceeds(self, UNCOVERED) {
+            self.drop_first();
         }
+    }
+
+    fn drop_first(&mut self) {
+        if let Some(dropped) = self.entries.pop_front() {
+            self.bytes -= dropped.bytes;
+            self.first = self.first.next();
+        }
+    }
+
+    /// The state after instance `stable` can be had (rule C5): decisions up to `needless` go, and
+    /// the others up to it only stay while there is room.
+    pub(super) fn handle_stable(&mut self, needless: Cid, stable: Cid) {
+        self.covered = stable;
+        while self.first <= needless && !self.entries.is_empty() {
+            self.drop_first();
+        }
+        self.trim();
+    }
+
+    /// The state after instance `cid` takes the place of all decisions; the next one follows.
+    pub(super) fn restart_after(&mut self, cid: Cid) {
+        *self = Self { first: cid.next(), covered: cid, ..Self::default() };
     }
 
     /// The proof of a decision is there.

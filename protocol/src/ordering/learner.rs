@@ -10,9 +10,18 @@ use crate::membership::Cid;
 pub struct Learner {
     /// The first last cid that each peer reported since the restart.
     reports: BTreeMap<usize, Cid>,
+    /// The last instance in which it may have voted, where it knows that itself.
+    voted: Option<Cid>,
 }
 
 impl Learner {
+    /// A replica that knows that it has voted in no instance after `voted`, but whose state was
+    /// wrong (rule C4).
+    #[must_use]
+    pub const fn beyond(voted: Cid) -> Self {
+        Self { reports: BTreeMap::new(), voted: Some(voted) }
+    }
+
     /// A peer reported its last decided instance. Only a peer's first report counts: it bounds
     /// the instances in which this replica can have voted before it lost its memory.
     pub fn handle_report(&mut self, peer: usize, last_cid: Cid) {
@@ -29,6 +38,9 @@ impl Learner {
     /// The instance that must be exceeded, once a quorum of peers has reported.
     #[must_use]
     pub fn target(&self, quorum: usize) -> Option<Cid> {
+        if self.voted.is_some() {
+            return self.voted;
+        }
         let highest = self.reports.values().max()?;
         (self.reports.len() >= quorum).then(|| highest.next())
     }

@@ -3,6 +3,7 @@
 
 mod admission;
 mod batch;
+mod checkpoints;
 mod consensus;
 mod decisions;
 mod held;
@@ -16,6 +17,7 @@ mod vouching;
 
 pub use admission::{Admission, AdmissionConfig, VouchFault};
 pub use batch::BatchError;
+pub use checkpoints::{CheckpointFault, Checkpoints, Dissent};
 pub use consensus::{Consensus, ConsensusConfig, ConsensusOutput, Decided, ProposalFault, Vote};
 pub use decisions::Decisions;
 pub use leader_timer::{LeaderTimer, Overdue};

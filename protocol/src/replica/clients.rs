@@ -391,6 +391,62 @@ impl Clients {
         }
     }
 
+    /// The state was replaced by another one (rule C7): answers what that has executed, forgets
+    /// sessions that it has evicted, and tells subscribers how far their topics have come, so
+    /// that they ask for the events in between (rule P4).
+    pub(super) fn handle_restored<S: Service>(
+        &mut self,
+        before: &Executor<S>,
+        executor: &Executor<S>,
+    ) {
+        let sessions = executor.sessions();
+        let awaited: Vec<RequestId> = self.awaiting.keys().copied().collect();
+        for id in awaited {
+            let key = id.session_key();
+            if sessions.last_number(&key).is_some_and(|last| id.number <= last)
+                && let Some(Awaiting { link, full }) = self.take_awaiting(&id)
+            {
+                match sessions.reply(&key, id.number) {
+                    Some(reply) => self.send_reply(link, id.session, reply, full),
+                    None => self.send_forgotten(link, id),
+                }
+            }
+        }
+        let evicted = |key: &&SessionKey| sessions.last_number(key).is_none();
+        for key in before.sessions().keys().filter(evicted) {
+            self.handle_evicted(key);
+        }
+        let attached: Vec<(SessionKey, LinkId)> =
+            self.sessions.iter().map(|(key, link)| (*key, *link)).collect();
+        for (key, link) in attached {
+            let heads: Vec<(Topic, u64)> = sessions
+                .subscriptions(&key)
+                .map(|topic| (topic.clone(), executor.topics().head(topic)))
+                .collect();
+            if !heads.is_empty() {
+                self.send(link, ReplicaHeader::Heads { session: key.session, heads });
+            }
+        }
+    }
+
+    fn handle_evicted(&mut self, key: &SessionKey) {
+        if let Some(link) = self.sessions.remove(key)
+            && let Some(link) = self.links.get_mut(&link)
+        {
+            // A client that goes on in new sessions must not run into the link's limit.
+            link.sessions.remove(&key.session);
+        }
+        let pending: Vec<RequestId> = self
+            .awaiting
+            .range(key.request(0)..=key.request(u64::MAX))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in pending {
+            // The client retransmits and is then told that the session has expired.
+            self.take_awaiting(&id);
+        }
+    }
+
     /// Sends the replies and events of a batch, and tells evicted sessions.
     pub(super) fn handle_executed<S: Service>(
         &mut self,
@@ -414,21 +470,7 @@ impl Clients {
             }
         }
         for key in &executed.evicted {
-            if let Some(link) = self.sessions.remove(key)
-                && let Some(link) = self.links.get_mut(&link)
-            {
-                // A client that goes on in new sessions must not run into the link's limit.
-                link.sessions.remove(&key.session);
-            }
-            let pending: Vec<RequestId> = self
-                .awaiting
-                .range(key.request(0)..=key.request(u64::MAX))
-                .map(|(id, _)| *id)
-                .collect();
-            for id in pending {
-                // The client retransmits and is then told that the session has expired.
-                self.take_awaiting(&id);
-            }
+            self.handle_evicted(key);
         }
     }
 }

@@ -17,10 +17,9 @@ impl<S: Service> Replica<S> {
             // Three empty batches take it past its target (rule D3); asking again is bounded by
             // the interval at which a learner reports.
             self.empty_batches = self.empty_batches.max(3);
-            if peer == self.consensus.leader() && self.learner.is_none() {
-                // It says itself that it does not lead.
-                self.consensus.handle_suspicion();
-            }
+        }
+        if peer == self.consensus.leader() {
+            self.consensus.set_leader_learns(learner);
         }
     }
 

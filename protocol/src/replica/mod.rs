@@ -5,6 +5,7 @@
 //! voting, executing and the sending of vouches happen when a turn is drained, so that a batch is
 //! whatever was admitted when the slot became free.
 
+mod checkpointing;
 mod clients;
 mod exchange;
 mod log;
@@ -13,7 +14,9 @@ mod parameters;
 mod queries;
 mod record;
 mod recovery;
+mod snapshots;
 mod timers;
+mod transfer;
 mod turn;
 
 use std::collections::VecDeque;
@@ -22,19 +25,25 @@ use std::sync::Arc;
 use crate::auth::{FromPeer, SigningKey, Verified};
 use crate::execution::{Executor, Service};
 use crate::membership::{Cid, ClientId, ReplicaSet, View};
-use crate::ordering::{Admission, Consensus, ConsensusConfig, LeaderTimer, Learner, Overdue, Vote};
+use crate::ordering::{
+    Admission, Checkpoints, Consensus, ConsensusConfig, LeaderTimer, Learner, Overdue, Vote,
+};
 use crate::time::{Instant, Now};
 use crate::wire::{ClientFrame, PeerMessage, Welcome};
 
 use clients::Clients;
 use log::{Held, Log};
+use snapshots::Snapshots;
 use timers::{Timer, Timers};
+use transfer::Transfer;
 
 pub use clients::ClientFault;
 pub use output::{LinkId, Notice, PeerFault, ReplicaStatus, ToClient, ToPeers};
 pub use parameters::{Durability, Parameters};
 pub use record::{LogPosition, Record, Value};
 pub use recovery::{Recovered, VotesMemory};
+pub use snapshots::{StableSnapshot, StableSnapshotError, StateJob, StateJobDone};
+pub use transfer::TransferFault;
 
 /// What a replica is started with.
 #[derive(Debug, Clone)]
@@ -88,6 +97,23 @@ pub struct Replica<S> {
     fetches: u32,
     /// The last decided instance when the fetch timer was set.
     lagging_at: Option<Cid>,
+    /// What the members say of their states (rules C).
+    checkpoints: Checkpoints,
+    /// This replica's own.
+    snapshots: Snapshots<S>,
+    /// The state that it fetches.
+    transfer: Option<Transfer>,
+    /// The instance whose state is being restored from bytes.
+    restoring: Option<Cid>,
+    /// States up to this instance cannot be restored here.
+    unusable: Cid,
+    /// The latest stable checkpoint whose state is on disk.
+    durable: Cid,
+    /// Its own state is wrong: it neither executes nor answers until it has the right one
+    /// (rule C4).
+    suspended: bool,
+    /// The instance whose disputed state was reported last.
+    dissent: Option<Cid>,
     /// Since the last drain something may have changed.
     dirty: bool,
     log: Log,
@@ -105,15 +131,22 @@ impl<S: Service> Replica<S> {
     pub fn new(config: ReplicaConfig, service: S, now: Now) -> Self {
         let ReplicaConfig { view, me, signing_key, start, parameters } = config;
         assert!(me < view.n(), "a replica is a member of its view");
+        let mut notices = VecDeque::new();
+        let mut executor = Executor::new(service, parameters.execution.clone());
         let (voting, recovered) = match start {
             Start::Genesis => (true, None),
             Start::Learner => (false, None),
-            Start::Recovered(recovered) => {
+            Start::Recovered(mut recovered) => {
+                match recovered.restore(&parameters.execution) {
+                    Ok(Some(restored)) => executor = restored,
+                    Ok(None) => {}
+                    Err(notice) => notices.push_back(notice),
+                }
                 (recovered.votes == VotesMemory::Complete, Some(recovered))
             }
         };
-        let executor = Executor::new(service, parameters.execution.clone());
         let max_drift = parameters.admission.max_drift;
+        let checkpoints = Checkpoints::new(Arc::clone(&view), me, signing_key.clone());
         let logged = parameters.durability == Durability::Logged;
         let view_of_config = Arc::clone(&view);
         let consensus = Consensus::new(
@@ -135,11 +168,19 @@ impl<S: Service> Replica<S> {
             asked: me,
             fetches: 0,
             lagging_at: None,
+            checkpoints,
+            snapshots: Snapshots::new(view.n(), logged),
+            transfer: None,
+            restoring: None,
+            unusable: Cid::ZERO,
+            durable: Cid::ZERO,
+            suspended: false,
+            dissent: None,
             dirty: true,
             log: Log::default(),
             to_peers: Held::default(),
             to_clients: Held::default(),
-            notices: VecDeque::new(),
+            notices,
             view,
             me,
             parameters,
@@ -174,6 +215,10 @@ impl<S: Service> Replica<S> {
         frame: Verified<ClientFrame>,
     ) -> Result<(), ClientFault> {
         self.begin(now);
+        if self.suspended {
+            // The client repeats it, or does with the others' answers (rule C4).
+            return Ok(());
+        }
         self.clients.handle_frame::<S>(
             link,
             frame.into_inner(),
@@ -201,6 +246,7 @@ impl<S: Service> Replica<S> {
         let to = ReplicaSet::one(peer);
         self.send(to, self.status_message());
         self.send_complete_set(to);
+        self.resend_checkpoints(to);
         for message in self.consensus.resend(peer) {
             self.send(to, message);
         }
@@ -210,6 +256,7 @@ impl<S: Service> Replica<S> {
     pub fn handle_peer_message(&mut self, now: Now, message: Verified<FromPeer>) {
         self.begin(now);
         let FromPeer { peer, message } = message.into_inner();
+        let Some(message) = self.handle_checkpoint_message(peer, message) else { return };
         match message {
             PeerMessage::Status { last_cid, learner } => {
                 self.handle_status(peer, last_cid, learner);
@@ -249,11 +296,16 @@ impl<S: Service> Replica<S> {
             PeerMessage::Accept { cid, epoch, hash, signature } => {
                 self.consensus.handle_vote(peer, cid, epoch, hash, Vote::Accept(signature));
             }
+            PeerMessage::FetchDecisions { from } if from < self.consensus.first_kept() => {
+                self.send_stable(ReplicaSet::one(peer));
+            }
             PeerMessage::FetchDecisions { from } => {
                 for message in self.consensus.serve(peer, from) {
                     self.send(ReplicaSet::one(peer), message);
                 }
             }
+            // A state that is wrong is not carried on (rule C4).
+            PeerMessage::Decided(_) if self.suspended => {}
             PeerMessage::Decided(decision) => {
                 if let Some(decided) = self.consensus.handle_decision(peer, decision) {
                     self.execute(&decided);
@@ -263,8 +315,16 @@ impl<S: Service> Replica<S> {
                     self.timers.set(Timer::FetchDecisions, at);
                 }
             }
-            PeerMessage::Stop { regency, cid, evidence } => {
-                self.consensus.handle_stop(peer, regency, cid, evidence);
+            // Dealt with above.
+            PeerMessage::Checkpoint { .. }
+            | PeerMessage::StableCheckpoint { .. }
+            | PeerMessage::FetchManifest { .. }
+            | PeerMessage::Manifest(_)
+            | PeerMessage::FetchChunk { .. }
+            | PeerMessage::Chunk { .. }
+            | PeerMessage::CheckpointGone { .. } => {}
+            PeerMessage::Stop { regency, evidence } => {
+                self.consensus.handle_stop(peer, regency, evidence);
             }
             PeerMessage::StopData(signed) => self.consensus.handle_stop_data(peer, &signed),
             PeerMessage::Sync(sync) => self.consensus.handle_sync(peer, &sync),
@@ -276,11 +336,6 @@ impl<S: Service> Replica<S> {
             PeerMessage::Value { cid, batch, bodies } => {
                 self.consensus.handle_value(cid, batch, &bodies);
             }
-            PeerMessage::DecisionsGone { first } => {
-                if first > self.consensus.last().next() {
-                    self.notices.push_back(Notice::FellBehind { peer, first });
-                }
-            }
         }
     }
 
@@ -288,6 +343,9 @@ impl<S: Service> Replica<S> {
     pub fn handle_peer_disconnected(&mut self, now: Now, peer: usize) {
         self.begin(now);
         self.connected.remove(peer);
+        if let Some(transfer) = &mut self.transfer {
+            transfer.handle_disconnected(peer);
+        }
     }
 
     /// Time has passed. Call when `now` is at or after [`Replica::next_deadline`].
@@ -306,6 +364,11 @@ impl<S: Service> Replica<S> {
                     if self.learner.is_some() {
                         self.send(self.others(), self.status_message());
                         self.set_timer(Timer::LearnerStatus, self.parameters.learner_interval);
+                    }
+                }
+                Timer::Transfer => {
+                    if let Some(transfer) = &mut self.transfer {
+                        transfer.handle_deadline(now.instant);
                     }
                 }
                 Timer::Prove => self.consensus.prove(),
@@ -333,7 +396,6 @@ impl<S: Service> Replica<S> {
             }
             (Overdue::Suspect(request), Some(next)) if next.id == id => {
                 self.notices.push_back(Notice::LeaderSuspected { leader, request });
-                self.consensus.handle_suspicion();
             }
             // No longer admitted: the timer should not be running (rule A5).
             _ => self.update_leader_timer(key),
@@ -412,6 +474,9 @@ impl<S: Service> Replica<S> {
             sessions: self.executor.sessions().len(),
             pending: self.admission.sessions().count(),
             links: self.clients.len(),
+            stable: self.checkpoints.stable().map_or(Cid::ZERO, |stable| stable.id().cid),
+            durable: self.durable,
+            transfer: self.transfer.as_ref().map(Transfer::progress),
         }
     }
 

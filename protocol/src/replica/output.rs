@@ -1,9 +1,11 @@
 //! What a replica wants done, and what it reports.
 
+use super::snapshots::StableSnapshotError;
+use super::transfer::TransferFault;
 use crate::membership::{Cid, Digest, Regency, ReplicaId, ReplicaSet};
-use crate::ordering::{ProposalFault, VouchFault};
+use crate::ordering::{CheckpointFault, Dissent, ProposalFault, VouchFault};
 use crate::time::UnixMicros;
-use crate::wire::{BatchEntry, PeerMessage, ReplicaFrame, RequestId};
+use crate::wire::{BatchEntry, CheckpointId, PeerMessage, ReplicaFrame, RequestId};
 
 /// A client link, named by the driver; a name is never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +38,12 @@ pub enum PeerFault {
     /// In admission.
     #[error(transparent)]
     Vouch(VouchFault),
+    /// With checkpoints.
+    #[error(transparent)]
+    Checkpoint(CheckpointFault),
+    /// In a state transfer.
+    #[error(transparent)]
+    Transfer(TransferFault),
 }
 
 /// Something worth knowing.
@@ -90,12 +98,63 @@ pub enum Notice {
         /// The last instance it has executed.
         last_cid: Cid,
     },
-    /// A peer no longer keeps the decisions that this replica misses.
-    FellBehind {
-        /// The peer's position.
-        peer: usize,
-        /// The oldest decision it keeps.
-        first: Cid,
+    /// This replica has its state after an instance as bytes, and said so.
+    CheckpointTaken {
+        /// The state.
+        checkpoint: CheckpointId,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A quorum has the same state after an instance: it can be had from there.
+    CheckpointStable {
+        /// The state.
+        checkpoint: CheckpointId,
+    },
+    /// A checkpoint was due while this replica was still busy with an earlier one, or with
+    /// restoring its state: it takes no part in this one.
+    CheckpointSkipped {
+        /// The instance.
+        cid: Cid,
+    },
+    /// The service panicked when asked for its state: it takes no part in this checkpoint.
+    SnapshotFailed {
+        /// The instance.
+        cid: Cid,
+    },
+    /// At least f + 1 members have another state than this replica: the service is not
+    /// deterministic, or somebody's memory is damaged.
+    CheckpointDisputed(Dissent),
+    /// A quorum has another state than this replica, which therefore stops voting and answering
+    /// and fetches the right one (rule C4). Its service is not deterministic, or its memory is
+    /// damaged.
+    StateDiverged {
+        /// The instance.
+        cid: Cid,
+        /// Digest of its own state.
+        own: Digest,
+        /// Digest of the quorum's.
+        stable: Digest,
+    },
+    /// This replica misses decisions that are no longer kept: it fetches the state.
+    TransferStarted {
+        /// The instance whose state it fetches.
+        cid: Cid,
+    },
+    /// It has the state. It reports no decisions for the instances in between.
+    StateTransferred {
+        /// The last instance it had decided before.
+        from: Cid,
+        /// The instance whose state it has now.
+        cid: Cid,
+        /// Hash of that instance's batch.
+        hash: Digest,
+    },
+    /// The state of a stable checkpoint cannot be restored here: this program is to blame.
+    TransferFailed {
+        /// The instance.
+        cid: Cid,
+        /// Why.
+        error: StableSnapshotError,
     },
 }
 
@@ -120,4 +179,10 @@ pub struct ReplicaStatus {
     pub pending: usize,
     /// Client links.
     pub links: usize,
+    /// The last instance of the latest stable checkpoint known.
+    pub stable: Cid,
+    /// The last instance of the latest stable checkpoint whose state is on disk.
+    pub durable: Cid,
+    /// While it fetches the state: chunks held, and chunks in all once that is known.
+    pub transfer: Option<(usize, usize)>,
 }

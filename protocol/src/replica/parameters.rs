@@ -20,6 +20,9 @@ pub struct Parameters {
     pub fetch_retry: Duration,
     /// How long after a decision was fetched the next ones are asked for.
     pub fetch_more: Duration,
+    /// How long a peer may take for the next chunk of a state before others are asked for what
+    /// it has not sent (rule C6): more than a chunk's time on the slowest link.
+    pub transfer_retry: Duration,
     /// How often a learner says that it is one.
     pub learner_interval: Duration,
     /// Bounds on replicated state.
@@ -35,7 +38,7 @@ pub struct Parameters {
 pub enum Durability {
     /// It records nothing. After a restart it is a learner (rule D3).
     Volatile,
-    /// It records its word before it gives it.
+    /// It records its word before it gives it, and has stable snapshots stored (rule C5).
     Logged,
 }
 
@@ -47,6 +50,7 @@ impl Default for Parameters {
             fetch_delay: Duration::from_millis(15),
             fetch_retry: Duration::from_millis(200),
             fetch_more: Duration::from_millis(2),
+            transfer_retry: Duration::from_secs(2),
             learner_interval: Duration::from_secs(1),
             execution: ExecutionLimits::default(),
             admission: AdmissionConfig::default(),

@@ -21,9 +21,11 @@ pub(super) enum Timer {
     Prove,
     /// A pending session's birth has become old enough to fall behind the horizon (rule A8).
     StaleSessions,
+    /// What was asked of a peer for a state transfer has not come (rule C6).
+    Transfer,
 }
 
-const TABLE: [Timer; 8] = [
+const TABLE: [Timer; 9] = [
     Timer::SendVouches,
     Timer::FetchBodies,
     Timer::FetchDecisions,
@@ -32,6 +34,7 @@ const TABLE: [Timer; 8] = [
     Timer::ProposalClock,
     Timer::Prove,
     Timer::StaleSessions,
+    Timer::Transfer,
 ];
 
 /// At most one deadline a kind.

@@ -17,8 +17,10 @@ impl<S: Service> Replica<S> {
             return;
         }
         self.dirty = false;
-        self.consensus.set_suspicion(self.leader_timer.is_overdue());
-        loop {
+        self.advance_transfer();
+        self.consensus.set_overdue(self.leader_timer.is_overdue());
+        // A state that is wrong decides nothing (rule C4).
+        while !self.suspended {
             let decided =
                 self.consensus.advance(self.now.unix, &self.admission, self.executor.sessions());
             self.flush();
@@ -28,7 +30,10 @@ impl<S: Service> Replica<S> {
                 break;
             }
         }
-        self.clients.answer_waiting(&self.executor);
+        self.flush();
+        if !self.suspended {
+            self.clients.answer_waiting(&self.executor);
+        }
         while let Some((peer, fault)) = self.consensus.poll_fault() {
             self.misbehaved(peer, PeerFault::Consensus(fault));
         }
@@ -96,7 +101,7 @@ impl<S: Service> Replica<S> {
     }
 
     /// What clients are told waits for the votes that it rests on (rule N4).
-    fn hold_client_frames(&mut self) {
+    pub(super) fn hold_client_frames(&mut self) {
         while let Some(frame) = self.clients.poll() {
             self.to_clients.push(self.log.word(), frame);
         }
@@ -131,6 +136,9 @@ impl<S: Service> Replica<S> {
         self.hold_client_frames();
         self.notices.push_back(Notice::Decided { cid, hash, entries: batch.entries.clone() });
         self.try_vote_again();
+        if executed.checkpoint_due {
+            self.take_checkpoint();
+        }
     }
 
     /// A learner becomes a voter once no vote it may have forgotten can matter (rule D3).

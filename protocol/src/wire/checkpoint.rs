@@ -84,7 +84,7 @@ impl Manifest {
     }
 
     /// Does the number of chunks fit the lengths, and the limit?
-    pub(super) fn within_limits(&self) -> bool {
+    pub(crate) fn within_limits(&self) -> bool {
         let limit = MAX_CHUNKS as u64;
         let (service, protocol) = (chunks_of(self.service_bytes), chunks_of(self.protocol_bytes));
         service <= limit

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::{CheckpointCertificate, CheckpointId, Manifest};
 use super::codec::{DecodeError, decode, encode};
-use super::limits::{MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PEER_FRAME, MAX_VOUCHES};
+use super::limits::{CHUNK_BYTES, MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PEER_FRAME, MAX_VOUCHES};
 use super::request::{RequestId, SessionKey};
 use super::synchronisation::{Evidence, SignedStopData, Sync};
 use crate::membership::{
@@ -188,14 +189,12 @@ pub enum PeerMessage {
     },
     /// A decided instance with its proof.
     Decided(Decision),
-    /// The sender wants a leader change (rule S2).
+    /// What regency the sender wants at present, in place of what it wanted before (rule S2): a
+    /// later one than it has installed, or that one itself.
     Stop {
-        /// The regency it wants, and with it every one up to this (rule S4).
+        /// The regency, and with it every one up to this (rule S4).
         regency: Regency,
-        /// The sender's open instance. The STOP is void once the sender votes in the regency
-        /// before it about a later one.
-        cid: Cid,
-        /// Proof that the present leader is faulty, where there is one (rule S9).
+        /// Proof that a leader is faulty, where there is one (rule S9).
         evidence: Option<Evidence>,
     },
     /// The sender has installed a regency and tells its leader what it knows (rule S5).
@@ -218,10 +217,48 @@ pub enum PeerMessage {
         /// The requests' bytes, in the batch's order.
         bodies: Vec<Bytes>,
     },
-    /// Decisions before `first` are no longer kept.
-    DecisionsGone {
-        /// The oldest decision kept.
+    /// A stable checkpoint (rule C3): on a new stream, whenever there is a newer one, and in
+    /// answer to [`PeerMessage::FetchDecisions`] where those are no longer kept.
+    StableCheckpoint {
+        /// The proof.
+        certificate: CheckpointCertificate,
+        /// The oldest decision that the sender keeps: before it, only the state helps.
         first: Cid,
+    },
+    /// The sender's state after an instance (rule C2).
+    Checkpoint {
+        /// Which.
+        checkpoint: CheckpointId,
+        /// Ed25519 over [`CheckpointId::signed_bytes`].
+        signature: Bytes,
+    },
+    /// Send the manifest of the stable checkpoint after this instance.
+    FetchManifest {
+        /// The instance.
+        cid: Cid,
+    },
+    /// The manifest of a stable checkpoint.
+    Manifest(Manifest),
+    /// Send one chunk of the stable checkpoint after this instance.
+    FetchChunk {
+        /// The instance.
+        cid: Cid,
+        /// The chunk's place in the manifest.
+        index: u32,
+    },
+    /// A chunk of a stable checkpoint.
+    Chunk {
+        /// The instance.
+        cid: Cid,
+        /// The chunk's place in the manifest.
+        index: u32,
+        /// The chunk.
+        bytes: Bytes,
+    },
+    /// The sender does not keep the state after this instance, or not any more.
+    CheckpointGone {
+        /// The instance.
+        cid: Cid,
     },
 }
 
@@ -293,6 +330,9 @@ impl PeerMessage {
                     && decision.bodies.len() == decision.batch.entries.len()
                     && decision.certificate.signatures.len() <= ReplicaSet::CAPACITY
             }
+            Self::StableCheckpoint { certificate, .. } => certificate.within_limits(),
+            Self::Manifest(manifest) => manifest.within_limits(),
+            Self::Chunk { bytes, .. } => bytes.len() <= CHUNK_BYTES,
             Self::Sync(sync) => sync.within_limits(),
             Self::Value { batch, bodies, .. } => {
                 batch.entries.len() <= MAX_BATCH_REQUESTS && bodies.len() == batch.entries.len()

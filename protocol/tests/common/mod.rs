@@ -19,17 +19,17 @@ use webbft_protocol::membership::{
 };
 use webbft_protocol::replica::{
     ClientFault, Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica,
-    ReplicaConfig, Start, VotesMemory,
+    ReplicaConfig, StableSnapshot, Start, VotesMemory,
 };
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
     Batch, ClientFrame, ClientHeader, Frame, Operation, PeerMessage, ReplicaFrame, ReplicaHeader,
-    Request, RequestId,
+    Request, RequestId, decode, encode,
 };
 
 /// A log of everything executed. `panic` panics, `publish X` publishes X on topic `t`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Log(pub Vec<Vec<u8>>, pub Cid);
+pub struct Log(pub Vec<Bytes>, pub Cid);
 
 impl Service for Log {
     fn admit(operation: &[u8]) -> Result<(), String> {
@@ -37,7 +37,7 @@ impl Service for Log {
     }
 
     fn execute(&mut self, operation: &[u8], context: &mut Context<'_>) -> Vec<u8> {
-        self.0.push(operation.to_vec());
+        self.0.push(Bytes::copy_from_slice(operation));
         self.1 = context.cid;
         assert_ne!(operation, b"panic", "asked to");
         if let Some(payload) = operation.strip_prefix(b"publish ") {
@@ -51,11 +51,12 @@ impl Service for Log {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        Vec::new()
+        encode(&(&self.0, self.1))
     }
 
-    fn restore(_: &[u8]) -> Result<Self, RestoreError> {
-        Err(RestoreError("not needed here".to_owned()))
+    fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
+        let (log, last) = decode(snapshot).map_err(|error| RestoreError(error.to_string()))?;
+        Ok(Self(log, last))
     }
 }
 
@@ -111,8 +112,12 @@ pub struct Net {
     pub cut: Vec<(usize, usize)>,
     pub clients: Vec<TestClient>,
     pub notices: Vec<Vec<Notice>>,
+    /// What becomes of a message on its way from one replica to another.
+    pub tamper: Option<Tamper>,
     /// What each replica has recorded, durable as soon as it is.
     pub records: Vec<Vec<Record>>,
+    /// The snapshot that each replica has stored.
+    pub stored: Vec<Option<Arc<StableSnapshot>>>,
     /// Replicas whose disks take everything and make nothing durable.
     pub slow_disks: Vec<usize>,
     /// The last record of each replica since it was started.
@@ -125,6 +130,9 @@ pub struct Net {
     next_link: u64,
 }
 
+/// (from, to, message) → what arrives instead.
+pub type Tamper = Box<dyn FnMut(usize, usize, PeerMessage) -> Vec<PeerMessage>>;
+
 impl Net {
     pub fn new(n: usize, f: usize) -> Self {
         Self::with(n, f, Parameters::default())
@@ -136,11 +144,21 @@ impl Net {
     }
 
     pub fn with(n: usize, f: usize, parameters: Parameters) -> Self {
+        Self::with_services(n, f, parameters, |_| Log::default())
+    }
+
+    /// With a service of its own at each replica.
+    pub fn with_services(
+        n: usize,
+        f: usize,
+        parameters: Parameters,
+        service: impl Fn(usize) -> Log,
+    ) -> Self {
         let view = Arc::new(view(n, f));
         let now = Now { instant: Instant::from_micros(1), unix: UnixMicros(START) };
-        let replicas =
-            (0..n).map(|me| Self::replica(&view, me, Start::Genesis, &parameters, now)).collect();
-        let parameters = parameters.clone();
+        let replicas = (0..n)
+            .map(|me| Self::replica(&view, me, Start::Genesis, &parameters, service(me), now))
+            .collect();
         let mut net = Self {
             view,
             replicas,
@@ -149,7 +167,9 @@ impl Net {
             cut: Vec::new(),
             clients: Vec::new(),
             notices: vec![Vec::new(); n],
+            tamper: None,
             records: vec![Vec::new(); n],
+            stored: vec![None; n],
             slow_disks: Vec::new(),
             positions: vec![LogPosition::default(); n],
             lost: |_, _, _| false,
@@ -171,6 +191,7 @@ impl Net {
         me: usize,
         start: Start,
         parameters: &Parameters,
+        service: Log,
         now: Now,
     ) -> Replica<Log> {
         let config = ReplicaConfig {
@@ -180,7 +201,7 @@ impl Net {
             start,
             parameters: parameters.clone(),
         };
-        Replica::new(config, Log::default(), now)
+        Replica::new(config, service, now)
     }
 
     pub fn connect(&mut self, a: usize, b: usize) {
@@ -225,7 +246,8 @@ impl Net {
     pub fn restart_from_log(&mut self, me: usize) {
         self.isolate(me);
         let (records, votes) = (self.records[me].clone(), VotesMemory::Complete);
-        self.start(me, Start::Recovered(Box::new(Recovered { records, votes })));
+        let snapshot = self.stored[me].clone();
+        self.start(me, Start::Recovered(Box::new(Recovered { snapshot, records, votes })));
         self.rejoin(me);
     }
 
@@ -237,7 +259,9 @@ impl Net {
     }
 
     fn start(&mut self, me: usize, start: Start) {
-        self.replicas[me] = Self::replica(&self.view, me, start, &self.parameters, self.now);
+        let service = Log::default();
+        self.replicas[me] =
+            Self::replica(&self.view, me, start, &self.parameters, service, self.now);
     }
 
     /// Puts a message on the wire as if `from` had sent it.
@@ -276,6 +300,10 @@ impl Net {
     /// Drains one replica's outputs onto the wires and to the clients.
     pub fn drain(&mut self, index: usize) {
         while let Some((position, record)) = self.replicas[index].poll_record() {
+            if let Record::Checkpoint(certificate) = &record {
+                let covered = Some(certificate.checkpoint.cid);
+                self.records[index].retain(|kept| kept.cid().is_none() || kept.cid() > covered);
+            }
             self.records[index].push(record);
             self.positions[index] = position;
             if !self.slow_disks.contains(&index) {
@@ -307,6 +335,15 @@ impl Net {
         while let Some(notice) = self.replicas[index].poll_notice() {
             self.notices[index].push(notice);
         }
+        if let Some(stable) = self.replicas[index].poll_keep_snapshot() {
+            let cid = stable.cid();
+            self.stored[index] = Some(stable);
+            self.replicas[index].handle_snapshot_durable(self.now, cid);
+        }
+        if let Some(job) = self.replicas[index].poll_job() {
+            self.replicas[index].handle_job_done(self.now, job.run());
+            self.drain(index);
+        }
     }
 
     /// Delivers everything until nothing moves.
@@ -320,9 +357,15 @@ impl Net {
                 return;
             };
             let message = self.wires.get_mut(&(from, to)).unwrap().pop_front().unwrap();
-            let bytes = PeerLink::encode(&self.view, message);
-            let verified = PeerLink::authenticated(&self.view, from).open(&bytes).unwrap();
-            self.replicas[to].handle_peer_message(self.now, verified);
+            let arriving = match &mut self.tamper {
+                Some(tamper) => tamper(from, to, message),
+                None => vec![message],
+            };
+            for message in arriving {
+                let bytes = PeerLink::encode(&self.view, message);
+                let verified = PeerLink::authenticated(&self.view, from).open(&bytes).unwrap();
+                self.replicas[to].handle_peer_message(self.now, verified);
+            }
         }
     }
 
@@ -415,7 +458,12 @@ impl Net {
 
     /// Sends an operation to all replicas.
     pub fn invoke(&mut self, client: usize, number: u64, payload: &'static str) {
-        let operation = Operation::Execute(Bytes::from_static(payload.as_bytes()));
+        self.invoke_bytes(client, number, Bytes::from_static(payload.as_bytes()));
+    }
+
+    /// Sends an operation of any length to all replicas.
+    pub fn invoke_bytes(&mut self, client: usize, number: u64, payload: Bytes) {
+        let operation = Operation::Execute(payload);
         let body = self.request(client, number, operation);
         let all: Vec<usize> = (0..self.replicas.len()).collect();
         self.submit(client, &body, &all);

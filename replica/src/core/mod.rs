@@ -6,6 +6,7 @@
 
 mod clients;
 mod clock;
+mod jobs;
 mod peers;
 
 use std::io;
@@ -20,6 +21,7 @@ use tracing::{debug, error, info, warn};
 use webbft_protocol::auth::{NoiseKeypair, PeerLink, SigningKey};
 use webbft_protocol::execution::Service;
 use webbft_protocol::membership::View;
+use webbft_protocol::ordering::Dissent;
 use webbft_protocol::replica::{
     Notice, Parameters, Replica, ReplicaConfig, Start, ToClient, ToPeers,
 };
@@ -31,6 +33,7 @@ use crate::status::{Shared, Snapshot};
 use crate::tls::PeerTls;
 use clients::{ClientEvent, Clients};
 use clock::Clock;
+use jobs::Jobs;
 use peers::{PeerEvent, Peers};
 
 const WAKER: usize = 0;
@@ -130,6 +133,7 @@ impl CoreInbox {
 struct Core<S: Service> {
     view: Arc<View>,
     replica: Replica<S>,
+    jobs: Jobs<S>,
     clock: Clock,
     poll: Poll,
     receiver: Receiver<ToCore>,
@@ -159,6 +163,7 @@ pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()
     };
     let mut core = Core {
         replica: Replica::new(config, service, clock.now()),
+        jobs: Jobs::start(Arc::clone(&sender.waker))?,
         clock,
         poll,
         receiver,
@@ -241,6 +246,9 @@ impl<S: Service> Core<S> {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
+        while let Some(done) = self.jobs.poll_done() {
+            self.replica.handle_job_done(now, done);
+        }
         self.read(now, scratch);
         if self.replica.next_deadline().is_some_and(|deadline| deadline <= now.instant) {
             self.replica.handle_deadline(now);
@@ -313,6 +321,9 @@ impl<S: Service> Core<S> {
         while let Some(ToClient { link, frame }) = self.distortion.due(now) {
             self.clients.send(link, &frame);
         }
+        if let Some(job) = self.replica.poll_job() {
+            self.jobs.run(job);
+        }
         while let Some(notice) = self.replica.poll_notice() {
             self.unpublished = true;
             self.log(&notice);
@@ -351,9 +362,39 @@ impl<S: Service> Core<S> {
             Notice::Voting { last_cid } => {
                 info!(%last_cid, "caught up: this replica votes again");
             }
-            Notice::FellBehind { peer, first } => warn!(
-                peer = %id(*peer), oldest = %first,
-                "a peer no longer keeps the decisions that this replica misses",
+            Notice::CheckpointTaken { checkpoint, bytes } => {
+                debug!(cid = %checkpoint.cid, digest = %checkpoint.digest, bytes, "checkpoint");
+            }
+            Notice::CheckpointStable { checkpoint } => {
+                info!(cid = %checkpoint.cid, digest = %checkpoint.digest, "checkpoint is stable");
+            }
+            Notice::CheckpointSkipped { cid } => warn!(
+                %cid,
+                "a checkpoint was due while this replica was still busy with an earlier one; if \
+                 this happens often, make the pause between checkpoints longer"
+            ),
+            Notice::SnapshotFailed { cid } => {
+                error!(%cid, "the service panicked when asked for its state");
+            }
+            Notice::CheckpointDisputed(Dissent { cid, digest, others }) => error!(
+                %cid, own = %digest, others,
+                "other replicas have another state than this one: the service is not \
+                 deterministic, or somebody's memory is damaged"
+            ),
+            Notice::StateDiverged { cid, own, stable } => error!(
+                %cid, %own, quorum = %stable,
+                "this replica's state is wrong: its service is not deterministic or its memory is \
+                 damaged; it stops voting and answering and fetches the state of the others"
+            ),
+            Notice::TransferStarted { cid } => {
+                info!(%cid, "the decisions that this replica misses are gone: fetching the state");
+            }
+            Notice::StateTransferred { from, cid, .. } => {
+                info!(%from, %cid, "has the state of the others");
+            }
+            Notice::TransferFailed { cid, error } => error!(
+                %cid, %error,
+                "the state of the others cannot be restored; do all replicas run the same version?"
             ),
         }
     }

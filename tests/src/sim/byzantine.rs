@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use webbft_protocol::auth::{PeerLink, SigningKey, sign_accept, sign_propose};
+use webbft_protocol::auth::{PeerLink, SigningKey, sign_accept, sign_checkpoint, sign_propose};
 use webbft_protocol::membership::{Cid, Digest, Epoch, ReplicaSet, View};
 use webbft_protocol::replica::ToPeers;
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
-    Batch, BatchEntry, Certificate, ClientFrame, ClientHeader, Decision, ExecutionResult, Frame,
-    Operation, PeerMessage, Refusal, ReplicaFrame, ReplicaHeader, Request, RequestId, Vouch,
-    VouchGroup, Welcome, encode,
+    Batch, BatchEntry, Certificate, CheckpointCertificate, CheckpointId, ClientFrame, ClientHeader,
+    Decision, ExecutionResult, Frame, Operation, PeerMessage, Refusal, ReplicaFrame, ReplicaHeader,
+    Request, RequestId, Vouch, VouchGroup, Welcome, encode,
 };
 
 use super::draw::Draw;
@@ -272,7 +272,15 @@ impl Byzantine {
         let epoch = Epoch(1);
         match draw.below(6) {
             0 => PeerMessage::Status { last_cid: far, learner: draw.chance(1, 2) },
-            1 => PeerMessage::DecisionsGone { first: far },
+            1 => {
+                let digest = Digest::of(&draw.number().to_be_bytes());
+                let checkpoint = CheckpointId { cid: far, hash: digest, digest };
+                let signature = sign_checkpoint(&self.key, &self.view, &checkpoint);
+                let names = self.view.members.iter().map(|member| member.id);
+                let signatures = names.map(|id| (id, signature.clone())).collect();
+                let certificate = CheckpointCertificate { checkpoint, signatures };
+                PeerMessage::StableCheckpoint { certificate, first: far }
+            }
             2 => PeerMessage::FetchDecisions { from: *draw.pick(&[Cid::ZERO, Cid(1), far]) },
             3 => {
                 let hash = batch.hash(self.view.service, self.view.number, cid);

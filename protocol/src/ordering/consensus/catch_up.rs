@@ -59,9 +59,6 @@ impl Consensus {
         if from > self.proven {
             return self.resend(peer);
         }
-        if from < self.decisions.first() {
-            return vec![PeerMessage::DecisionsGone { first: self.decisions.first() }];
-        }
         let mut messages = Vec::new();
         let mut bytes = 0;
         let end = self.proven.0.min(from.0.saturating_add(MAX_SERVED - 1));

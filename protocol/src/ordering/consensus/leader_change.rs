@@ -2,41 +2,38 @@
 
 use bytes::Bytes;
 
-use super::{Consensus, ConsensusOutput, ProposalFault};
+use super::{Consensus, ConsensusOutput, ProposalFault, Reasons};
 use crate::auth::{VerifiedStopData, proves_leader_faulty, sign_stop_data};
 use crate::membership::{Cid, Digest, Regency, ReplicaSet};
 use crate::ordering::instance::Proposal;
-use crate::ordering::stops::Stop;
 use crate::ordering::sync_choice::{Choice, SyncChoice, SyncFault, choose, judge};
 use crate::replica::Record;
 use crate::wire::{Batch, Evidence, PeerMessage, SignedStopData, StopData, Sync};
 
 impl Consensus {
-    /// Is there, at present, a request that has waited too long for the leader? While there is,
-    /// this replica's STOP is said anew for each instance on which it votes, and does not lapse.
-    pub const fn set_suspicion(&mut self, suspicion: bool) {
-        self.suspicion = suspicion;
+    /// Is there, at present, a request that has waited too long for the leader (rule S8)?
+    pub fn set_overdue(&mut self, overdue: bool) {
+        self.reasons.overdue = overdue;
+        self.heed_stops();
     }
 
-    /// The leader has not done its work in time, or says that it cannot (rule S8).
-    pub fn handle_suspicion(&mut self) {
-        self.stop(self.regency.next(), None);
+    /// The leader says of itself that it does not lead, for it has lost its memory, or that it
+    /// does (rule D3).
+    pub fn set_leader_learns(&mut self, learns: bool) {
+        self.reasons.leader_learns = learns;
+        self.heed_stops();
     }
 
-    /// A member wants a leader change (rule S2), with or without proof that it is due (rule S9).
-    pub fn handle_stop(
-        &mut self,
-        peer: usize,
-        regency: Regency,
-        cid: Cid,
-        evidence: Option<Evidence>,
-    ) {
-        self.stops.insert(peer, Stop { regency, cid });
+    /// What a member wants at present (rule S2), with proof that a leader is faulty where there
+    /// is one (rule S9).
+    pub fn handle_stop(&mut self, peer: usize, regency: Regency, evidence: Option<Evidence>) {
+        self.stops.set(peer, regency);
         if let Some(evidence) = evidence
-            && self.stops.of(self.config.me).is_none_or(|own| own.regency <= self.regency)
+            && !self.reasons.convicted
             && proves_leader_faulty(&self.config.view, self.epoch(), &evidence)
         {
-            self.stop(self.regency.next(), Some(evidence));
+            self.reasons.convicted = true;
+            self.evidence = Some(evidence);
         }
         self.heed_stops();
     }
@@ -49,34 +46,33 @@ impl Consensus {
         proposals: Option<[(Digest, Bytes); 2]>,
     ) {
         self.faults.push_back((self.leader(), fault));
+        self.reasons.convicted = true;
         let epoch = self.epoch();
-        let evidence = proposals.map(|proposals| Evidence::TwoProposals { cid, epoch, proposals });
-        self.stop(self.regency.next(), evidence);
-    }
-
-    /// Says that this replica wants a regency, unless it has said so about the open instance.
-    fn stop(&mut self, regency: Regency, evidence: Option<Evidence>) {
-        // What a learner forgot it cannot put into a STOPDATA (rule D3).
-        if !self.voting {
-            return;
+        if let Some(proposals) = proposals {
+            self.evidence = Some(Evidence::TwoProposals { cid, epoch, proposals });
         }
-        let stop = Stop { regency, cid: self.open() };
-        let own = self.stops.of(self.config.me);
-        if own.is_some_and(|own| own.regency > regency || own == stop) {
-            return;
-        }
-        self.stops.insert(self.config.me, stop);
-        let message = PeerMessage::Stop { regency, cid: stop.cid, evidence };
-        self.send(self.others(), message);
         self.heed_stops();
     }
 
-    /// Joins what f + 1 members want, installs what a quorum wants (rule S2).
+    /// The regency that this replica wants: a later one than it has installed while a reason
+    /// stands.
+    fn wanted_regency(&self) -> Regency {
+        let join = self.stops.to_join(self.config.me);
+        let own = if self.reasons.any() { self.regency.next() } else { self.regency };
+        own.max(join)
+    }
+
+    /// Says what this replica wants, where that has changed; installs what a quorum wants
+    /// (rule S2).
     fn heed_stops(&mut self) {
-        let join = self.stops.to_join();
-        let own = self.stops.of(self.config.me).map_or(Regency(0), |own| own.regency);
-        if join > own && join > self.regency {
-            self.stop(join, None);
+        // What a learner forgot it cannot put into a STOPDATA (rule D3).
+        if self.voting {
+            let wanted = self.wanted_regency();
+            if wanted != self.stops.of(self.config.me) {
+                self.stops.set(self.config.me, wanted);
+                let stop = self.stop_message();
+                self.send(self.others(), stop);
+            }
         }
         let install = self.stops.to_install();
         if install > self.regency {
@@ -84,17 +80,9 @@ impl Consensus {
         }
     }
 
-    /// This replica is about to vote on `cid`: its STOP about an earlier instance lapses, unless
-    /// its reason stands.
-    pub(super) fn before_voting(&mut self, cid: Cid) {
-        let own = self.stops.of(self.config.me);
-        let Some(own) = own.filter(|own| own.regency > self.regency && own.cid < cid) else {
-            return;
-        };
-        self.stops.voted(self.config.me, self.regency, cid);
-        if self.suspicion {
-            self.stop(own.regency, None);
-        }
+    fn stop_message(&self) -> PeerMessage {
+        let regency = self.stops.of(self.config.me);
+        PeerMessage::Stop { regency, evidence: self.evidence.clone() }
     }
 
     /// Begins a regency: computes this replica's STOPDATA, once and for all (rule S3).
@@ -102,6 +90,7 @@ impl Consensus {
         assert!(regency > self.regency, "regencies ascend");
         self.prove();
         self.regency = regency;
+        self.reasons = Reasons::default();
         self.synced = false;
         self.sync = None;
         self.choice = None;
@@ -121,6 +110,7 @@ impl Consensus {
             self.record(Record::Regency { regency, stop_data: None });
         }
         self.out.push_back(ConsensusOutput::Installed(regency));
+        self.heed_stops();
     }
 
     fn make_stop_data(&self) -> StopData {
@@ -240,7 +230,8 @@ impl Consensus {
             Err(fault) => {
                 self.faults.push_back((peer, ProposalFault::Sync(fault)));
                 if fault != SyncFault::NotLeader && sync.regency == self.regency {
-                    self.stop(self.regency.next(), None);
+                    self.reasons.convicted = true;
+                    self.heed_stops();
                 }
             }
         }
@@ -260,16 +251,12 @@ impl Consensus {
         self.out.push_back(ConsensusOutput::Synchronised(self.regency));
     }
 
-    /// What a peer has to know of the regency: this replica's standing STOP, or the one that
-    /// brought the regency about; what the regency's leader waits for; the leader's choice.
+    /// What a peer has to know of the regency: what this replica wants, which replaces what the
+    /// peer heard before; what the regency's leader waits for; the leader's choice.
     pub(super) fn resend_regency(&self, peer: usize) -> Vec<PeerMessage> {
         let mut messages = Vec::new();
-        let installed = Stop { regency: self.regency, cid: self.open() };
-        let own = self.stops.of(self.config.me).filter(|own| own.regency > self.regency);
-        let stop = own.unwrap_or(installed);
-        if self.voting && stop.regency > Regency(0) {
-            let Stop { regency, cid } = stop;
-            messages.push(PeerMessage::Stop { regency, cid, evidence: None });
+        if self.voting {
+            messages.push(self.stop_message());
         }
         if peer == self.leader()
             && !self.synced

@@ -7,6 +7,7 @@
 //! decided but for one instance, which still counts as open in a leader change (rule N3).
 
 mod catch_up;
+mod checkpoint;
 mod leader_change;
 mod replay;
 mod voting;
@@ -29,7 +30,7 @@ use crate::execution::OrderedRequest;
 use crate::membership::{Cid, Digest, Epoch, Quorums, Regency, ReplicaSet, View};
 use crate::replica::Record;
 use crate::time::UnixMicros;
-use crate::wire::{Batch, BatchEntry, LastProof, PeerMessage, SignedStopData, Sync};
+use crate::wire::{Batch, BatchEntry, Evidence, LastProof, PeerMessage, SignedStopData, Sync};
 
 /// Instances beyond the open one for which votes are kept. A correct peer is ahead by more only
 /// if this replica lags, and then it fetches decisions.
@@ -125,6 +126,24 @@ pub enum ConsensusOutput {
     Synchronised(Regency),
 }
 
+/// Why this replica wants another leader than the present one. Its STOP stands while one of
+/// these does, or while f + 1 others want the same (rule S2).
+#[derive(Debug, Clone, Copy, Default)]
+struct Reasons {
+    /// A request has waited too long (rule S8).
+    overdue: bool,
+    /// The leader has lost its memory (rule D3).
+    leader_learns: bool,
+    /// The leader is proven wrong (rule S9).
+    convicted: bool,
+}
+
+impl Reasons {
+    const fn any(self) -> bool {
+        self.overdue || self.leader_learns || self.convicted
+    }
+}
+
 /// The consensus state machine.
 #[derive(Debug)]
 pub struct Consensus {
@@ -148,8 +167,9 @@ pub struct Consensus {
     /// replica was too far behind: it has to be said again.
     dropped: Vec<Cid>,
     stops: Stops,
-    /// Is there a request that has waited too long for the leader (rule S8)?
-    suspicion: bool,
+    reasons: Reasons,
+    /// Proof of the last leader that was convicted, for those who have not seen it (rule S9).
+    evidence: Option<Evidence>,
     /// Has this regency's SYNC been processed (rule S1)? Regency 0 needs none.
     synced: bool,
     /// What this replica told the regency's leader, to be said again as the same bytes (rule S3).
@@ -186,7 +206,8 @@ impl Consensus {
             peers_last: vec![Cid::ZERO; quorums.n()],
             dropped: vec![Cid::ZERO; quorums.n()],
             stops: Stops::new(quorums),
-            suspicion: false,
+            reasons: Reasons::default(),
+            evidence: None,
             synced: true,
             stop_data: None,
             stop_datas: BTreeMap::new(),
@@ -338,9 +359,6 @@ impl Consensus {
             return;
         }
         self.handle_progress(peer, Cid(cid.0.saturating_sub(1)));
-        if epoch == current {
-            self.stops.voted(peer, self.regency, cid);
-        }
         let Some(instance) = self.instance_mut(peer, cid) else { return };
         let cast = match vote {
             Vote::Write => instance.writes.cast(peer, epoch, hash, ()),

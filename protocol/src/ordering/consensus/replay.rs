@@ -27,6 +27,7 @@ impl Consensus {
             }
             Record::Regency { regency, stop_data } => {
                 self.regency = regency;
+                self.stops.set(self.config.me, regency);
                 self.stop_data = stop_data;
                 self.synced = false;
                 self.sync = None;

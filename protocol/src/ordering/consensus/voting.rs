@@ -97,7 +97,6 @@ impl Consensus {
         }
         instance.note_written(epoch, hash);
         instance.writes.cast(self.config.me, epoch, hash, ());
-        self.before_voting(cid);
         self.record_written(cid, epoch, hash);
         self.send(self.others(), PeerMessage::Write { cid, epoch, hash });
     }
@@ -139,7 +138,6 @@ impl Consensus {
         instance.accepted = Some((epoch, hash, signature.clone()));
         instance.accepts.cast(me, epoch, hash, signature.clone());
         instance.good_accepts.push(accept);
-        self.before_voting(cid);
         self.record(Record::Accepted { cid, epoch, hash, signature: signature.clone() });
         self.send(self.others(), PeerMessage::Accept { cid, epoch, hash, signature });
     }

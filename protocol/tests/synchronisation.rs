@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use common::{Net, START, signing_key, view};
 use webbft_protocol::auth::{
@@ -13,7 +15,7 @@ use webbft_protocol::membership::{
     Cid, Digest, Epoch, Regency, ReplicaId, ReplicaSet, View, ViewNumber,
 };
 use webbft_protocol::ordering::{BatchError, ProposalFault, SyncFault};
-use webbft_protocol::replica::{Durability, Notice, Parameters, PeerFault};
+use webbft_protocol::replica::{Durability, Notice, Parameters, PeerFault, Record};
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
     Batch, BatchEntry, Certificate, Decision, Evidence, LastProof, PeerMessage, Request,
@@ -38,8 +40,7 @@ fn hash(view: &View, cid: Cid, batch: &Batch) -> Digest {
 }
 
 fn stop(net: &mut Net, from: usize, regency: u32) {
-    let (regency, cid) = (Regency(regency), Cid(1));
-    net.tell(from, ME, PeerMessage::Stop { regency, cid, evidence: None });
+    net.tell(from, ME, PeerMessage::Stop { regency: Regency(regency), evidence: None });
 }
 
 /// A quorum of others wants a regency.
@@ -186,8 +187,8 @@ fn a_replica_votes_until_the_regency_begins() {
     let view = view(4, 1);
     let mut net = Net::new(4, 1);
     let evidence = two_proposals(&view, 0, Epoch(1));
-    let (regency, cid) = (Regency(1), Cid(1));
-    net.tell(2, ME, PeerMessage::Stop { regency, cid, evidence: Some(evidence) });
+    let stop = PeerMessage::Stop { regency: Regency(1), evidence: Some(evidence) };
+    net.tell(2, ME, stop);
     // It has joined on the evidence; with the sender's that makes two of four.
     assert_eq!(wanted_regencies(&net.said(ME)), [1]);
     assert_eq!(net.replicas[ME].status().regency, Regency(0));
@@ -524,4 +525,128 @@ fn evidence_is_checked() {
     let evidence = |proposals| Evidence::TwoProposals { cid, epoch, proposals };
     assert!(!proves(&evidence([first.clone(), bad])));
     assert!(!proves(&evidence([first.clone(), first])));
+}
+
+/// S7: a new leader that does not hold the bound value asks for it before it says anything.
+#[test]
+fn a_leader_fetches_the_bound_value() {
+    let mut net = Net::new(4, 1);
+    install(&mut net, 3);
+    let view = net.view.clone();
+    let value = batch(1);
+    let v = hash(&view, Cid(1), &value);
+    let bound = |replica| StopData {
+        accepted: Some((Epoch(1), v)),
+        writeset: vec![(Epoch(1), v)],
+        ..nothing(&view, replica, 3)
+    };
+    for from in [0, 2] {
+        net.tell(from, ME, PeerMessage::StopData(signed(from, &bound(from))));
+    }
+    let mut said = net.said(ME);
+    let end = net.now.instant + Duration::from_secs(1);
+    while let Some(due) = net.replicas[ME].next_deadline().filter(|&due| due <= end) {
+        net.now.instant = due;
+        net.replicas[ME].handle_deadline(net.now);
+        said.extend(net.said(ME));
+    }
+    let fetch = PeerMessage::FetchValue { cid: Cid(1), hash: v };
+    assert!(said.iter().any(|(_, message)| *message == fetch));
+    let syncs = |said: &[(ReplicaSet, PeerMessage)]| -> Vec<Batch> {
+        said.iter()
+            .filter_map(|(_, message)| match message {
+                PeerMessage::Sync(sync) => Some(sync.batch.clone()),
+                _ => None,
+            })
+            .collect()
+    };
+    assert_eq!(syncs(&said), []);
+    net.tell(0, ME, PeerMessage::Value { cid: Cid(1), batch: value.clone(), bodies: vec![] });
+    assert_eq!(syncs(&net.said(ME)), [value]);
+}
+
+/// N4: a new leader's choice leaves once it is on disk: after a crash it must not choose anew.
+#[test]
+fn a_sync_waits_for_the_log() {
+    let mut net = Net::logged(4, 1);
+    install(&mut net, 3);
+    let view = net.view.clone();
+    let synced = |net: &mut Net| {
+        net.said(ME).iter().any(|(_, message)| matches!(message, PeerMessage::Sync(_)))
+    };
+    let settle = |net: &mut Net| {
+        let last = std::iter::from_fn(|| net.replicas[ME].poll_record()).last();
+        let (position, record) = last.expect("something was recorded");
+        net.replicas[ME].handle_durable(net.now, position);
+        record
+    };
+    assert!(matches!(settle(&mut net), Record::Regency { .. }));
+    for from in [0, 2] {
+        net.tell(from, ME, PeerMessage::StopData(signed(from, &nothing(&view, from, 3))));
+    }
+    assert!(!synced(&mut net));
+    // The SYNC, and then its batch, which this replica writes itself.
+    settle(&mut net);
+    assert!(synced(&mut net));
+}
+
+/// The hashes that replica 0 has proposed, or proposes again, since it was last asked.
+fn proposals(net: &mut Net) -> Vec<Digest> {
+    let view = net.view.clone();
+    net.said(0)
+        .into_iter()
+        .filter_map(|(_, message)| match message {
+            PeerMessage::Propose { cid, batch, .. } => Some(hash(&view, cid, &batch)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Replica 0 leads and orders an empty batch for the sake of a learner.
+fn ask_for_an_empty_batch(net: &mut Net) {
+    net.tell(2, 0, PeerMessage::Status { last_cid: Cid(0), learner: true });
+}
+
+/// N4: a proposal leaves once it is on disk.
+#[test]
+fn a_proposal_waits_for_the_log() {
+    let mut net = Net::logged(4, 1);
+    ask_for_an_empty_batch(&mut net);
+    assert_eq!(proposals(&mut net), []);
+    let (position, _) = net.replicas[0].poll_record().unwrap();
+    net.replicas[0].handle_durable(net.now, position);
+    assert_eq!(proposals(&mut net).len(), 1);
+}
+
+/// N4: a leader that restarts says what it said before, not something else.
+#[test]
+fn a_restarted_leader_keeps_its_word() {
+    let mut net = Net::logged(4, 1);
+    ask_for_an_empty_batch(&mut net);
+    net.drain(0);
+    let view = net.view.clone();
+    let first = hash(&view, Cid(1), &net.proposed[0]);
+    // Nobody hears of it.
+    net.wires.clear();
+    net.now.unix = UnixMicros(net.now.unix.0 + 1_000_000);
+    net.restart_from_log(0);
+    ask_for_an_empty_batch(&mut net);
+    let said = proposals(&mut net);
+    assert!(said.iter().all(|&hash| hash == first), "{said:?} instead of {first:?}");
+    assert!(!said.is_empty());
+}
+
+/// N4, A7: a replica that restarts does not write another batch where it has written one.
+#[test]
+fn a_restarted_replica_keeps_its_word() {
+    let mut net = Net::logged(4, 1);
+    propose(&mut net, 0, Cid(1), Epoch(1), &batch(1));
+    net.drain(ME);
+    net.wires.clear();
+    net.restart_from_log(ME);
+    net.wires.clear();
+    propose(&mut net, 0, Cid(1), Epoch(1), &batch(2));
+    let first = (Cid(1), Epoch(1), hash(&net.view, Cid(1), &batch(1)));
+    let said = writes(&net.said(ME));
+    assert!(said.iter().all(|write| *write == first), "{said:?}");
 }

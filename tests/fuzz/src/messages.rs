@@ -2,14 +2,15 @@
 //! messages repeated or damaged.
 
 use bytes::Bytes;
-use webbft_protocol::auth::{sign_accept, sign_propose, sign_stop_data};
+use webbft_protocol::auth::{sign_accept, sign_checkpoint, sign_propose, sign_stop_data};
 use webbft_protocol::membership::{
     Cid, ClientId, Digest, Epoch, Regency, ReplicaId, SessionId, View, ViewNumber,
 };
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
-    Batch, BatchEntry, Certificate, Decision, Evidence, LastProof, PeerEnvelope, PeerMessage,
-    Request, RequestId, SignedStopData, StopData, Sync, Vouch, VouchGroup,
+    Batch, BatchEntry, Certificate, CheckpointCertificate, CheckpointId, Decision, Evidence,
+    LastProof, Manifest, PeerEnvelope, PeerMessage, Request, RequestId, SignedStopData, StopData,
+    Sync, Vouch, VouchGroup,
 };
 
 use crate::choices::Choices;
@@ -28,6 +29,10 @@ pub(crate) struct Known {
     heard: Vec<PeerMessage>,
     stop_datas: Vec<SignedStopData>,
     certificates: Vec<(Cid, Digest, Certificate)>,
+    checkpoints: Vec<CheckpointId>,
+    stable: Vec<CheckpointCertificate>,
+    manifests: Vec<Manifest>,
+    chunks: Vec<Bytes>,
     /// The latest regency that any replica has installed.
     pub(crate) regency: Regency,
     /// The last instance that any replica has decided.
@@ -67,6 +72,12 @@ impl Known {
                     keep(&mut self.stop_datas, data.clone());
                 }
             }
+            PeerMessage::Checkpoint { checkpoint, .. } => keep(&mut self.checkpoints, *checkpoint),
+            PeerMessage::StableCheckpoint { certificate, .. } => {
+                keep(&mut self.stable, certificate.clone());
+            }
+            PeerMessage::Manifest(manifest) => keep(&mut self.manifests, manifest.clone()),
+            PeerMessage::Chunk { bytes, .. } => keep(&mut self.chunks, bytes.clone()),
             PeerMessage::Decided(decision) => {
                 let hash = decision.batch.hash(view.service, view.number, decision.cid);
                 let certificate = decision.certificate.clone();
@@ -124,7 +135,7 @@ impl Known {
         let cid = Cid(choices.number(self.last.0));
         let regency = Regency(choices.short(self.regency.0));
         let epoch = Epoch(choices.short(regency.epoch().0));
-        match choices.byte() % 24 {
+        match choices.byte() % 32 {
             0 => PeerMessage::Status { last_cid: cid, learner: choices.flag() },
             1 | 2 => {
                 let born = time(choices);
@@ -165,7 +176,7 @@ impl Known {
                 let regency = Regency(choices.short(regency.next().0));
                 let evidence = (choices.byte() % 4 == 0)
                     .then(|| self.evidence(choices, view, peer, cid, epoch));
-                PeerMessage::Stop { regency, cid, evidence }
+                PeerMessage::Stop { regency, evidence }
             }
             17 | 18 => PeerMessage::StopData(self.stop_data(choices, view, peer, regency)),
             19 | 20 => {
@@ -182,7 +193,66 @@ impl Known {
                 let bodies = self.bodies(choices, &batch);
                 PeerMessage::Value { cid, batch, bodies }
             }
+            23..=28 => self.about_checkpoints(choices, view, peer, cid),
             _ => choices.of(&self.heard).unwrap_or(PeerMessage::ResendVouches),
+        }
+    }
+
+    /// A message about checkpoints and their transfer.
+    fn about_checkpoints(
+        &mut self,
+        choices: &mut Choices<'_>,
+        view: &View,
+        peer: usize,
+        cid: Cid,
+    ) -> PeerMessage {
+        let mut checkpoint = choices
+            .of(&self.checkpoints)
+            .filter(|_| choices.byte() % 4 > 0)
+            .unwrap_or(CheckpointId { cid, hash: self.hash(choices), digest: Digest([4; 32]) });
+        let mut sign = |checkpoint: &CheckpointId, choices: &mut Choices<'_>| {
+            if choices.byte() % 4 > 0 {
+                sign_checkpoint(&signing_key(peer), view, checkpoint)
+            } else {
+                choices.bytes(70).into()
+            }
+        };
+        match choices.byte() % 8 {
+            0 | 1 => {
+                if choices.byte() % 4 == 0 {
+                    checkpoint.digest = self.hash(choices);
+                }
+                PeerMessage::Checkpoint { signature: sign(&checkpoint, choices), checkpoint }
+            }
+            2 => {
+                let forged = || CheckpointCertificate { checkpoint, signatures: Vec::new() };
+                let mut certificate = choices.of(&self.stable).unwrap_or_else(forged);
+                if choices.byte() % 4 == 0 {
+                    certificate.checkpoint = checkpoint;
+                    let id = ReplicaId(u16::from(choices.byte()) % 8);
+                    let signature = sign(&checkpoint, choices);
+                    certificate.signatures.push((id, signature));
+                }
+                PeerMessage::StableCheckpoint { certificate, first: Cid(choices.number(cid.0)) }
+            }
+            3 => PeerMessage::FetchManifest { cid: checkpoint.cid },
+            4 => {
+                let forged = || Manifest {
+                    cid: checkpoint.cid,
+                    hash: checkpoint.hash,
+                    service_bytes: 1,
+                    protocol_bytes: 1,
+                    chunks: vec![checkpoint.digest; 2],
+                };
+                PeerMessage::Manifest(choices.of(&self.manifests).unwrap_or_else(forged))
+            }
+            5 => PeerMessage::FetchChunk { cid: checkpoint.cid, index: choices.short(0) },
+            6 => {
+                let chunk = choices.of(&self.chunks).filter(|_| choices.byte() % 4 > 0);
+                let bytes = chunk.unwrap_or_else(|| choices.bytes(40).into());
+                PeerMessage::Chunk { cid: checkpoint.cid, index: choices.short(0), bytes }
+            }
+            _ => PeerMessage::CheckpointGone { cid: checkpoint.cid },
         }
     }
 

@@ -1,7 +1,7 @@
 //! Real replicas among at most f hostile ones and hostile clients. Who hears what, and when, is the
 //! fuzzer's choice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use webbft_protocol::auth::{ClientHandshake, ClientLink, PeerLink, ReplicaLink, 
 use webbft_protocol::membership::{Cid, Digest, SessionId, View};
 use webbft_protocol::replica::{
     Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica, ReplicaConfig,
-    Start, VotesMemory,
+    StableSnapshot, Start, StateJob, VotesMemory,
 };
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
@@ -47,6 +47,12 @@ struct Disk {
     durable: usize,
     /// Records from before the last restart.
     before: usize,
+    /// Decisions, each with the number of records that it rests on: until those survive a crash,
+    /// nobody is told, and the decision may be undone by one.
+    decided: VecDeque<(usize, Cid, Digest)>,
+    /// A snapshot that is being stored, and the last one that is.
+    storing: Option<Arc<StableSnapshot>>,
+    stored: Option<Arc<StableSnapshot>>,
 }
 
 struct World {
@@ -55,6 +61,8 @@ struct World {
     /// `None` where the replica is hostile.
     replicas: Vec<Option<Replica<Chain>>>,
     disks: Vec<Disk>,
+    /// Snapshots that are being taken or restored.
+    jobs: Vec<Option<StateJob<Chain>>>,
     /// Is every record durable at once?
     fast: bool,
     /// By how much each replica's clock is ahead of the time, in microseconds.
@@ -67,6 +75,8 @@ struct World {
     decided: BTreeMap<Cid, Digest>,
     /// Streams that were too full, and break.
     overfull: Vec<(usize, usize)>,
+    /// Kinds of notices.
+    reached: BTreeSet<&'static str>,
     deliveries: usize,
     /// How many more replicas may fail.
     spare: usize,
@@ -75,6 +85,11 @@ struct World {
 /// Agreement holds, nobody panics or talks without end, deadlines move, and no correct replica
 /// accuses another.
 pub fn replica(bytes: &[u8]) {
+    run(bytes);
+}
+
+/// Gives the kinds of what the replicas reported, so that a test can tell that inputs reach them.
+pub fn run(bytes: &[u8]) -> BTreeSet<&'static str> {
     let mut choices = Choices::new(bytes);
     let mut world = World::new(&mut choices);
     for _ in 0..STEPS {
@@ -88,6 +103,7 @@ pub fn replica(bytes: &[u8]) {
             world.connect(b, a);
         }
     }
+    world.reached
 }
 
 impl World {
@@ -102,6 +118,8 @@ impl World {
         parameters.execution.session_idle = Duration::from_secs(30);
         parameters.execution.ring = 2;
         parameters.execution.subscriptions = 2;
+        parameters.execution.checkpoint_every = 3;
+        parameters.execution.checkpoint_pause = Duration::from_millis(1);
         if choices.flag() {
             parameters.durability = Durability::Logged;
         }
@@ -112,6 +130,7 @@ impl World {
             view,
             parameters,
             replicas: (0..n).map(|_| None).collect(),
+            jobs: (0..n).map(|_| None).collect(),
             disks: (0..n).map(|_| Disk::default()).collect(),
             fast: choices.flag(),
             clocks: vec![0; n],
@@ -122,6 +141,7 @@ impl World {
             known: Known::default(),
             decided: BTreeMap::new(),
             overfull: Vec::new(),
+            reached: BTreeSet::new(),
             deliveries: 0,
         };
         for me in (0..n).filter(|me| (me + n - first) % n >= hostile) {
@@ -209,22 +229,32 @@ impl World {
                     self.with(me, |replica| replica.handle_client_disconnected(now, link.id));
                 }
             }
+            19 if choices.flag() => self.finish_job(me),
             19 => {
+                if let Some(stable) = self.disks[me].storing.take() {
+                    let (now, cid) = (self.clock(me), stable.cid());
+                    self.disks[me].stored = Some(stable);
+                    self.with(me, |replica| replica.handle_snapshot_durable(now, cid));
+                }
                 let records = self.disks[me].records.len();
                 let up_to = choices.below(records + 1);
                 self.sync(me, up_to);
             }
             20 if self.parameters.durability == Durability::Logged => {
+                self.crash(me);
                 let disk = &mut self.disks[me];
                 disk.records.truncate(disk.durable);
+                disk.decided.clear();
                 disk.before = disk.durable;
-                let records = disk.records.clone();
-                let recovered = Recovered { records, votes: VotesMemory::Complete };
+                let (records, snapshot) = (disk.records.clone(), disk.stored.clone());
+                let votes = VotesMemory::Complete;
+                let recovered = Recovered { snapshot, records, votes };
                 self.restart(me, Start::Recovered(Box::new(recovered)));
             }
             _ => {
                 if self.spare > 0 {
                     self.spare -= 1;
+                    self.crash(me);
                     self.disks[me] = Disk::default();
                     self.restart(me, Start::Learner);
                 }
@@ -278,6 +308,14 @@ impl World {
                 replica.handle_durable(clock, position);
             }
         }
+        if let Some(stable) = replica.poll_keep_snapshot() {
+            count();
+            disk.storing = Some(stable);
+        }
+        if let Some(job) = replica.poll_job() {
+            count();
+            assert!(self.jobs[me].replace(job).is_none(), "two jobs at a time");
+        }
         while let Some(sent) = replica.poll_peer() {
             count();
             assert!(!sent.to.contains(me), "a message to itself");
@@ -305,10 +343,10 @@ impl World {
         }
         while let Some(notice) = replica.poll_notice() {
             count();
+            self.reached.insert(kind(&notice));
             match notice {
                 Notice::Decided { cid, hash, .. } => {
-                    let agreed = *self.decided.entry(cid).or_insert(hash);
-                    assert_eq!(agreed, hash, "two decisions of instance {cid}");
+                    disk.decided.push_back((disk.records.len(), cid, hash));
                     self.known.last = self.known.last.max(cid);
                 }
                 Notice::PeerMisbehaved { peer, fault } => {
@@ -317,13 +355,35 @@ impl World {
                     let correct = self.wires.contains_key(&(peer, me));
                     assert!(!correct, "replica {me} accuses the correct replica {peer}: {fault}");
                 }
+                Notice::StateTransferred { cid, hash, .. } => {
+                    let agreed = *self.decided.entry(cid).or_insert(hash);
+                    assert_eq!(agreed, hash, "a state of another decision of instance {cid}");
+                }
+                Notice::StateDiverged { .. }
+                | Notice::CheckpointDisputed(_)
+                | Notice::SnapshotFailed { .. }
+                | Notice::TransferFailed { .. } => panic!("correct replicas differ: {notice:?}"),
                 Notice::RegencyInstalled { regency, .. } => {
                     self.known.regency = self.known.regency.max(regency);
                 }
                 _ => {}
             }
         }
+        while let Some((_, cid, hash)) =
+            disk.decided.pop_front_if(|(records, ..)| *records <= disk.durable)
+        {
+            let agreed = *self.decided.entry(cid).or_insert(hash);
+            assert_eq!(agreed, hash, "two decisions of instance {cid}");
+        }
         outputs > 0
+    }
+
+    /// A snapshot has been taken or restored.
+    fn finish_job(&mut self, me: usize) {
+        if let Some(job) = self.jobs[me].take() {
+            let (now, done) = (self.clock(me), job.run());
+            self.with(me, |replica| replica.handle_job_done(now, done));
+        }
     }
 
     /// The first `up_to` records of a replica's log survive a crash from now on.
@@ -376,6 +436,9 @@ impl World {
             for me in self.honest() {
                 // Fires what is due.
                 self.with(me, |_| ());
+                if self.fast {
+                    self.finish_job(me);
+                }
             }
             if self.now >= end {
                 return;
@@ -402,13 +465,19 @@ impl World {
         }
     }
 
-    /// A replica restarts, and its streams with it.
-    fn restart(&mut self, me: usize, start: Start) {
-        let n = self.replicas.len();
-        for peer in (0..n).filter(|&peer| peer != me) {
+    /// A replica stops, and what was under way is lost.
+    fn crash(&mut self, me: usize) {
+        for peer in (0..self.replicas.len()).filter(|&peer| peer != me) {
             self.disconnect(me, peer);
         }
         self.links.retain(|&(_, replica), _| replica != me);
+        self.jobs[me] = None;
+        self.disks[me].storing = None;
+    }
+
+    /// It starts again.
+    fn restart(&mut self, me: usize, start: Start) {
+        let n = self.replicas.len();
         self.replicas[me] = Some(self.start(me, start));
         for peer in (0..n).filter(|&peer| peer != me) {
             self.connect(me, peer);
@@ -504,5 +573,20 @@ impl World {
         let who = accepted.link.client();
         self.links.insert((client, me), Link { id, at_client, at_replica: accepted.link });
         self.with(me, |replica| replica.handle_client_connected(now, id, who));
+    }
+}
+
+const fn kind(notice: &Notice) -> &'static str {
+    match notice {
+        Notice::Decided { .. } => "decided",
+        Notice::PeerMisbehaved { .. } => "peer misbehaved",
+        Notice::LeaderSuspected { .. } => "leader suspected",
+        Notice::RegencyInstalled { .. } => "regency installed",
+        Notice::Synchronised { .. } => "synchronised",
+        Notice::Learning => "learning",
+        Notice::Voting { .. } => "voting again",
+        Notice::CheckpointStable { .. } => "checkpoint stable",
+        Notice::StateTransferred { .. } => "state transferred",
+        _ => "other",
     }
 }

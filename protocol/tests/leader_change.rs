@@ -5,13 +5,13 @@ mod common;
 
 use bytes::Bytes;
 use common::{Net, START, signing_key};
-use webbft_protocol::auth::sign_stop_data;
-use webbft_protocol::membership::{Cid, Digest, Epoch, Regency, ReplicaId};
+use webbft_protocol::auth::{sign_accept, sign_stop_data};
+use webbft_protocol::membership::{Cid, Digest, Epoch, Regency, ReplicaId, ReplicaSet};
 use webbft_protocol::ordering::{ProposalFault, SyncFault};
 use webbft_protocol::replica::{Notice, PeerFault};
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
-    Batch, BatchEntry, LastProof, PeerMessage, Request, SignedStopData, StopData, Sync,
+    Batch, BatchEntry, Certificate, LastProof, PeerMessage, Request, SignedStopData, StopData, Sync,
 };
 
 fn regencies(net: &Net) -> Vec<u32> {
@@ -122,6 +122,51 @@ fn an_accepted_value_is_bound() {
     net.invoke(other, 1, "another");
     net.wait_ms(4000);
     assert_eq!(net.logs()[1..], vec![vec!["bound", "another"]; 3]);
+}
+
+/// S5: a liar who alone knows that an instance is decided cannot stop the next leader with it.
+#[test]
+fn a_certificate_that_comes_with_a_stop_data_is_used() {
+    let mut net = Net::new(4, 1);
+    let client = net.client();
+    let body = net.request(client, 1, Net::execute("x"));
+    net.submit(client, &body, &[1, 2, 3]);
+    net.isolate(0);
+    let batch = batch_of(&net, client, &body);
+    let (cid, epoch) = (Cid(1), Epoch(1));
+    let hash = hash_of(&net, cid, &batch);
+    // All three accept, and only the liar hears of it.
+    net.lost = |_, _, message| matches!(message, PeerMessage::Accept { .. });
+    for to in 1..4 {
+        net.inject_proposal(0, to, cid, epoch, batch.clone());
+    }
+    net.run();
+    assert_eq!(net.logs(), vec![Vec::<&str>::new(); 4]);
+    let signature = |replica: usize| {
+        let id = ReplicaId(u16::try_from(replica).unwrap());
+        (id, sign_accept(&signing_key(replica), &net.view, cid, epoch, hash))
+    };
+    let certificate = Certificate { epoch, signatures: (1..4).map(signature).collect() };
+    let data = StopData {
+        service: net.view.service,
+        view: net.view.number,
+        regency: Regency(1),
+        replica: ReplicaId(0),
+        last_cid: cid,
+        last_hash: hash,
+        proof: LastProof::Certificate(certificate),
+        accepted: None,
+        writeset: Vec::new(),
+    };
+    net.inject(0, 1, PeerMessage::StopData(sign_stop_data(&signing_key(0), &data)));
+    net.wait_ms(500);
+    assert_eq!(net.logs()[1..], vec![vec!["x"]; 3]);
+    net.lost = |_, _, _| false;
+    let second = net.request(client, 2, Net::execute("y"));
+    net.submit(client, &second, &[1, 2, 3]);
+    net.wait_ms(2500);
+    assert_eq!(net.logs()[1..], vec![vec!["x", "y"]; 3]);
+    assert_eq!(regencies(&net)[1..], [1; 3]);
 }
 
 /// S6: a SYNC with another batch than the bound one, or one that leaves the choice open, proves
@@ -289,6 +334,25 @@ fn nothing_is_said_before_it_is_durable() {
     net.make_durable(3);
     net.wait_ms(500);
     assert_eq!(net.replies(client, 3).len(), 1);
+}
+
+/// N4: a STOPDATA that is asked for in the turn in which it is made waits for its record, too.
+#[test]
+fn what_is_repeated_waits_for_the_disk() {
+    let mut net = Net::logged(4, 1);
+    net.slow_disks = vec![3];
+    for from in 0..3 {
+        let stop = PeerMessage::Stop { regency: Regency(1), evidence: None };
+        net.tell(from, 3, stop);
+    }
+    net.tell(1, 3, PeerMessage::FetchDecisions { from: Cid(1) });
+    let stop_datas = |said: Vec<(ReplicaSet, PeerMessage)>| {
+        said.iter().filter(|(_, message)| matches!(message, PeerMessage::StopData(_))).count()
+    };
+    net.drain(3);
+    assert!(net.wires.values().flatten().all(|sent| !matches!(sent, PeerMessage::StopData(_))));
+    net.make_durable(3);
+    assert_eq!(stop_datas(net.said(3)), 2);
 }
 
 #[test]

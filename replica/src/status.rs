@@ -42,6 +42,10 @@ pub(crate) struct Status {
     pub(crate) n: usize,
     pub(crate) f: usize,
     pub(crate) last_cid: u64,
+    pub(crate) stable_cid: u64,
+    /// While it fetches the state: what it has of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) transfer: Option<TransferStatus>,
     pub(crate) regency: u32,
     pub(crate) leader: ReplicaId,
     pub(crate) learner: bool,
@@ -52,6 +56,15 @@ pub(crate) struct Status {
     pub(crate) uptime_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) byzantine: Option<&'static str>,
+}
+
+/// A state transfer in `/status.json`.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct TransferStatus {
+    /// Chunks that it has.
+    pub(crate) held: usize,
+    /// Chunks in all; 0 while that is not known.
+    pub(crate) chunks: usize,
 }
 
 /// One peer in `/status.json`.
@@ -107,6 +120,8 @@ impl Shared {
             n: self.view.n(),
             f: self.view.f,
             last_cid: status.last_cid.0,
+            stable_cid: status.stable.0,
+            transfer: status.transfer.map(|(held, chunks)| TransferStatus { held, chunks }),
             regency: status.regency.0,
             leader: status.leader,
             learner: status.learner,

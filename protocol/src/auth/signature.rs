@@ -192,6 +192,7 @@ pub struct VerifiedStopData {
     signed: SignedStopData,
     data: StopData,
     sender: usize,
+    certificate: Option<VerifiedCertificate>,
 }
 
 impl VerifiedStopData {
@@ -214,8 +215,14 @@ impl VerifiedStopData {
         if votes.into_iter().any(|(voted, _)| *voted == Epoch(0) || *voted >= epoch) {
             return Err(StopDataError::Epoch);
         }
-        check_proof(view, &data).map_err(StopDataError::Proof)?;
-        Ok(Self { signed: signed.clone(), data, sender })
+        let certificate = check_proof(view, &data).map_err(StopDataError::Proof)?;
+        Ok(Self { signed: signed.clone(), data, sender, certificate })
+    }
+
+    /// The certificate of its last decision, where that is its proof.
+    #[must_use]
+    pub const fn certificate(&self) -> Option<&VerifiedCertificate> {
+        self.certificate.as_ref()
     }
 
     /// The sender's position.
@@ -237,24 +244,27 @@ impl VerifiedStopData {
     }
 }
 
-fn check_proof(view: &View, data: &StopData) -> Result<(), CertificateError> {
+fn check_proof(
+    view: &View,
+    data: &StopData,
+) -> Result<Option<VerifiedCertificate>, CertificateError> {
     let (cid, hash) = (data.last_cid, data.last_hash);
     match &data.proof {
         LastProof::Genesis => {
             if cid == Cid::ZERO && hash == Digest::default() {
-                Ok(())
+                Ok(None)
             } else {
                 Err(CertificateError::Other)
             }
         }
         LastProof::Certificate(certificate) => {
-            VerifiedCertificate::check(view, cid, hash, certificate).map(drop)
+            VerifiedCertificate::check(view, cid, hash, certificate).map(Some)
         }
         LastProof::Checkpoint(certificate) => {
             if (certificate.checkpoint.cid, certificate.checkpoint.hash) != (cid, hash) {
                 return Err(CertificateError::Other);
             }
-            VerifiedCheckpoint::check(view, certificate).map(drop)
+            VerifiedCheckpoint::check(view, certificate).map(|_| None)
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::held::Held;
-use crate::auth::VerifiedAccept;
+use crate::auth::{VerifiedAccept, VerifiedCertificate};
 use crate::membership::{Digest, Epoch, ReplicaSet};
 use crate::wire::Batch;
 
@@ -138,6 +138,8 @@ pub(super) struct Instance {
     pub(super) recorded: Option<(Epoch, Digest)>,
     /// A quorum accepted this; batch or bodies may still be missing.
     pub(super) decided: Option<(Epoch, Digest)>,
+    /// The proof of it, where a leader change brought it.
+    pub(super) certificate: Option<VerifiedCertificate>,
 }
 
 impl Instance {

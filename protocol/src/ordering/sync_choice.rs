@@ -102,17 +102,20 @@ fn bound(quorums: Quorums, views: &[MemberView<'_>]) -> Option<Digest> {
     })
 }
 
-/// Checks a SYNC and computes its choice again (rule S6).
-pub(super) fn judge(view: &View, sync: &Sync) -> Result<SyncChoice, SyncFault> {
+/// Checks a SYNC and computes its choice again (rule S6). Gives the STOPDATAs, too.
+pub(super) fn judge(
+    view: &View,
+    sync: &Sync,
+) -> Result<(SyncChoice, Vec<VerifiedStopData>), SyncFault> {
     let datas = verify_all(view, sync.regency, &sync.stop_datas)?;
-    let datas: Vec<&VerifiedStopData> = datas.iter().collect();
-    let choice = choose(view.quorums(), &datas).ok_or(SyncFault::Undetermined)?;
+    let all: Vec<&VerifiedStopData> = datas.iter().collect();
+    let choice = choose(view.quorums(), &all).ok_or(SyncFault::Undetermined)?;
     if let Choice::Bound(bound) = choice.choice
         && sync.batch.hash(view.service, view.number, choice.cid) != bound
     {
         return Err(SyncFault::NotBound);
     }
-    Ok(choice)
+    Ok((choice, datas))
 }
 
 fn verify_all(

@@ -191,6 +191,10 @@ impl<S: Service> Replica<S> {
             PeerMessage::StableCheckpoint { certificate, first } => {
                 self.handle_certificate(peer, &certificate, first);
             }
+            PeerMessage::FetchManifest { .. }
+            | PeerMessage::FetchChunk { .. }
+            | PeerMessage::FetchDecisions { .. }
+                if !self.snapshots.may_serve(peer) => {}
             PeerMessage::FetchManifest { cid } => {
                 let answer = self.snapshots.serve_manifest(peer, cid, now);
                 self.answer_fetch(peer, cid, answer);

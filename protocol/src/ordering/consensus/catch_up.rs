@@ -53,6 +53,22 @@ impl Consensus {
         Some(Decided { cid, hash, batch, requests: held.requests() })
     }
 
+    /// A leader change showed that the open instance is decided. Somebody may have kept the
+    /// ACCEPTs from everybody else until now.
+    pub(super) fn learn(&mut self, certificate: &VerifiedCertificate) {
+        let cid = certificate.cid();
+        if cid != self.open() {
+            return;
+        }
+        if cid == self.last {
+            self.proven_by(certificate);
+            return;
+        }
+        let instance = self.instances.entry(cid).or_default();
+        instance.decided = Some((certificate.certificate().epoch, certificate.hash()));
+        instance.certificate = Some(certificate.clone());
+    }
+
     /// The decisions from `from` on, as many as fit into one answer; where there is none yet,
     /// this replica's part in the open instance.
     pub fn serve(&self, peer: usize, from: Cid) -> Vec<PeerMessage> {

@@ -157,6 +157,9 @@ impl Consensus {
         match VerifiedStopData::check(&self.config.view, signed) {
             Ok(data) if data.sender() == peer => {
                 self.handle_progress(peer, data.data().last_cid);
+                if let Some(certificate) = data.certificate() {
+                    self.learn(certificate);
+                }
                 self.stop_datas.insert(peer, data);
             }
             Ok(_) => {}
@@ -221,9 +224,12 @@ impl Consensus {
             Err(SyncFault::NotLeader)
         };
         match judged {
-            Ok(choice) => {
+            Ok((choice, datas)) => {
                 if sync.regency > self.regency {
                     self.install(sync.regency);
+                }
+                for certificate in datas.iter().filter_map(VerifiedStopData::certificate) {
+                    self.learn(certificate);
                 }
                 self.apply(choice, sync);
             }
@@ -254,10 +260,7 @@ impl Consensus {
     /// What a peer has to know of the regency: what this replica wants, which replaces what the
     /// peer heard before; what the regency's leader waits for; the leader's choice.
     pub(super) fn resend_regency(&self, peer: usize) -> Vec<PeerMessage> {
-        let mut messages = Vec::new();
-        if self.voting {
-            messages.push(self.stop_message());
-        }
+        let mut messages = vec![self.stop_message()];
         if peer == self.leader()
             && !self.synced
             && let Some(stop_data) = self.stop_data.clone()

@@ -66,7 +66,7 @@ impl Consensus {
     fn replay_sync(&mut self, sync: Sync) {
         if sync.regency == self.regency
             && self.leads()
-            && let Ok(choice) = judge(&self.config.view, &sync)
+            && let Ok((choice, _)) = judge(&self.config.view, &sync)
         {
             self.apply(choice, &sync);
             self.sync = Some(sync);

@@ -161,18 +161,25 @@ impl Consensus {
         }
         let held = &instance.values[&hash];
         let (batch, requests) = (held.batch().clone(), held.requests());
+        let certificate = instance.certificate.clone();
         self.decisions.push(batch.clone(), hash, held.bytes());
         if self.config.logged {
             let written = instance.recorded.is_some_and(|(_, recorded)| recorded == hash);
             let value = (!written).then(|| held.value());
-            let accepts = instance
-                .accepts
-                .voters(epoch, hash)
-                .map(|(peer, signature)| (self.config.view.members[peer].id, signature.clone()))
-                .collect();
+            let certified =
+                instance.certificate.as_ref().map(|proof| proof.certificate().signatures.clone());
+            let counted = || {
+                let voters = instance.accepts.voters(epoch, hash);
+                let id = |peer: usize| self.config.view.members[peer].id;
+                voters.map(|(peer, signature)| (id(peer), signature.clone())).collect()
+            };
+            let accepts = certified.unwrap_or_else(counted);
             self.record(Record::Decided { cid, hash, epoch, accepts, value });
         }
         self.close(cid, hash, batch.time);
+        if let Some(certificate) = certificate {
+            self.proven_by(&certificate);
+        }
         Some(Decided { cid, hash, batch, requests })
     }
 

@@ -6,7 +6,7 @@ mod common;
 use bytes::Bytes;
 use common::{Net, START, signing_key};
 use webbft_protocol::auth::{sign_accept, sign_stop_data};
-use webbft_protocol::membership::{Cid, Digest, Epoch, Regency, ReplicaId};
+use webbft_protocol::membership::{Cid, Digest, Epoch, Regency, ReplicaId, ReplicaSet};
 use webbft_protocol::ordering::{ProposalFault, SyncFault};
 use webbft_protocol::replica::{Notice, PeerFault};
 use webbft_protocol::time::UnixMicros;
@@ -334,6 +334,25 @@ fn nothing_is_said_before_it_is_durable() {
     net.make_durable(3);
     net.wait_ms(500);
     assert_eq!(net.replies(client, 3).len(), 1);
+}
+
+/// N4: a STOPDATA that is asked for in the turn in which it is made waits for its record, too.
+#[test]
+fn what_is_repeated_waits_for_the_disk() {
+    let mut net = Net::logged(4, 1);
+    net.slow_disks = vec![3];
+    for from in 0..3 {
+        let stop = PeerMessage::Stop { regency: Regency(1), evidence: None };
+        net.tell(from, 3, stop);
+    }
+    net.tell(1, 3, PeerMessage::FetchDecisions { from: Cid(1) });
+    let stop_datas = |said: Vec<(ReplicaSet, PeerMessage)>| {
+        said.iter().filter(|(_, message)| matches!(message, PeerMessage::StopData(_))).count()
+    };
+    net.drain(3);
+    assert!(net.wires.values().flatten().all(|sent| !matches!(sent, PeerMessage::StopData(_))));
+    net.make_durable(3);
+    assert_eq!(stop_datas(net.said(3)), 2);
 }
 
 #[test]

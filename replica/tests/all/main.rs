@@ -4,5 +4,7 @@
 mod checkpoints;
 mod command;
 mod daemon;
+mod durability;
 mod hostile;
+mod processes;
 mod support;

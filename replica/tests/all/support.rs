@@ -11,7 +11,7 @@ use webbft_protocol::membership::{MacAlgorithm, View};
 use webbft_replica::config::{Config, load_view};
 use webbft_replica::daemon::Daemon;
 use webbft_replica::init::{Place, Setup, init};
-use webbft_replica::{Misbehaviour, Services};
+use webbft_replica::{Misbehaviour, Recovery, Services};
 
 /// The bound on everything that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -76,7 +76,7 @@ impl Group {
 
     fn launch(&self, index: usize, misbehaviour: Option<Misbehaviour>) -> Daemon {
         let config = Config::read(&self.configs[index]).unwrap();
-        Daemon::start(config, &services(), misbehaviour).unwrap()
+        Daemon::start(config, &services(), Recovery::default(), misbehaviour).unwrap()
     }
 
     pub(crate) fn stop(&mut self, index: usize) {
@@ -90,7 +90,8 @@ impl Group {
     pub(crate) fn restart_with_page(&mut self, index: usize, page: PathBuf) {
         let mut config = Config::read(&self.configs[index]).unwrap();
         config.set_static_dir(page).unwrap();
-        self.daemons[index] = Some(Daemon::start(config, &services(), None).unwrap());
+        self.daemons[index] =
+            Some(Daemon::start(config, &services(), Recovery::default(), None).unwrap());
     }
 
     pub(crate) fn address(&self, index: usize) -> SocketAddr {

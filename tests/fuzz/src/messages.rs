@@ -63,7 +63,7 @@ impl Known {
     }
 
     fn entry(&self, choices: &mut Choices<'_>) -> BatchEntry {
-        if choices.byte() % 4 > 0
+        if !choices.byte().is_multiple_of(4)
             && let Some(entry) = choices.of(&self.entries)
         {
             return entry;
@@ -82,7 +82,7 @@ impl Known {
     }
 
     fn hash(&self, choices: &mut Choices<'_>) -> Digest {
-        if choices.byte() % 4 > 0
+        if !choices.byte().is_multiple_of(4)
             && let Some(hash) = choices.of(&self.hashes)
         {
             return hash;
@@ -91,7 +91,7 @@ impl Known {
     }
 
     fn batch(&self, choices: &mut Choices<'_>) -> Batch {
-        if choices.byte() % 4 == 0
+        if choices.byte().is_multiple_of(4)
             && let Some(batch) = choices.of(&self.batches)
         {
             return batch;
@@ -117,7 +117,7 @@ impl Known {
                     .into_iter()
                     .map(|entry| (Vouch { id: entry.id, digest: entry.digest }, born));
                 let groups = VouchGroup::gather(vouches.collect::<Vec<_>>());
-                PeerMessage::Vouches { replace: choices.byte() % 4 == 0, groups }
+                PeerMessage::Vouches { replace: choices.byte().is_multiple_of(4), groups }
             }
             3 => PeerMessage::ResendVouches,
             4 => {
@@ -126,7 +126,7 @@ impl Known {
                 PeerMessage::FetchBodies(wanted.collect())
             }
             5 => {
-                let body = self.body(choices).filter(|_| choices.byte() % 4 > 0);
+                let body = self.body(choices).filter(|_| !choices.byte().is_multiple_of(4));
                 PeerMessage::Body(body.unwrap_or_else(|| choices.bytes(80).into()))
             }
             6 | 7 => {

@@ -175,7 +175,7 @@ impl World {
                 let peer = choices.below(self.replicas.len());
                 if peer != me {
                     self.disconnect(me, peer);
-                    if choices.byte() % 4 > 0 {
+                    if !choices.byte().is_multiple_of(4) {
                         self.connect(me, peer);
                         self.connect(peer, me);
                     }
@@ -367,11 +367,11 @@ impl World {
         };
         let born = time(choices);
         let mut bytes = Request { service: self.view.service, id, born, operation }.encode();
-        if choices.byte() % 4 == 0
+        if choices.byte().is_multiple_of(4)
             && let Some(earlier) = self.known.body(choices)
         {
             bytes = earlier;
-        } else if choices.byte() % 16 == 0 {
+        } else if choices.byte().is_multiple_of(16) {
             let mut damaged = bytes.to_vec();
             choices.damage(&mut damaged);
             bytes = damaged.into();

@@ -174,7 +174,7 @@ async fn async_survives_a_clean_stop_of_all_without_a_doubt() {
     assert_eq!(read(&client).await, Some(20));
     for index in 0..4 {
         let status = replicas.wait(index, |status| status["lastCid"].as_u64() >= Some(20));
-        assert_eq!(status["learner"], false);
+        assert_eq!((&status["learner"], &status["durability"]), (&false.into(), &"async".into()));
     }
 }
 

@@ -15,11 +15,11 @@ use rustc_hash::FxHashMap;
 use crate::checker::{Label, Model, Step};
 
 /// Epochs at most.
-const EPOCHS: usize = 4;
+pub(crate) const EPOCHS: usize = 4;
 /// Both values, as a set.
-const ANY: u8 = 3;
+pub(crate) const ANY: u8 = 3;
 /// The values.
-const VALUES: [u8; 2] = [1, 2];
+pub(crate) const VALUES: [u8; 2] = [1, 2];
 
 /// The rules; take one out by changing its field.
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +138,7 @@ impl Scope {
         lost_disks: 0,
     };
 
-    const fn quorum(&self) -> usize {
+    pub(crate) const fn quorum(&self) -> usize {
         (self.members + self.faults) / 2 + 1
     }
 }
@@ -155,17 +155,17 @@ pub const DEAD_END: &str = "nothing can be decided under a correct leader";
 /// What a STOPDATA says: the last epoch in which each value was written (two bits each, 0 for
 /// never), what was accepted last (two bits of epoch, one of value), and that it was said (one).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-struct Data(u8);
+pub(crate) struct Data(u8);
 
 impl Data {
     const SAID: u8 = 128;
 
-    fn new(written: [u8; 2], accepted: Option<(u8, u8)>) -> Self {
+    pub(crate) fn new(written: [u8; 2], accepted: Option<(u8, u8)>) -> Self {
         let (epoch, value) = accepted.unwrap_or((0, 1));
         Self(written[0] | written[1] << 2 | epoch << 4 | (value - 1) << 6 | Self::SAID)
     }
 
-    const fn said(self) -> bool {
+    pub(crate) const fn said(self) -> bool {
         self.0 & Self::SAID != 0
     }
 
@@ -179,7 +179,7 @@ impl Data {
         if epoch == 0 { None } else { Some((epoch, (self.0 >> 6 & 1) + 1)) }
     }
 
-    fn swap_values(self) -> Self {
+    pub(crate) fn swap_values(self) -> Self {
         if !self.said() {
             return self;
         }
@@ -211,15 +211,15 @@ pub struct Replica {
 const DISK: u8 = 1;
 const BATCHES: u8 = 2;
 
-const fn at(votes: u8, epoch: usize) -> u8 {
+pub(crate) const fn at(votes: u8, epoch: usize) -> u8 {
     votes >> (2 * epoch) & 3
 }
 
-fn put(votes: &mut u8, epoch: usize, value: u8) {
+pub(crate) fn put(votes: &mut u8, epoch: usize, value: u8) {
     *votes = *votes & !(3 << (2 * epoch)) | value << (2 * epoch);
 }
 
-const fn swap_votes(votes: u8) -> u8 {
+pub(crate) const fn swap_votes(votes: u8) -> u8 {
     votes >> 1 & 0x55 | votes << 1 & 0xaa
 }
 
@@ -310,7 +310,7 @@ impl<const CORRECT: usize> LeaderChange<CORRECT> {
     }
 
     /// S7: the values that these STOPDATAs allow; none where they leave it open.
-    fn choose(&self, datas: &[(Data, bool)]) -> u8 {
+    pub(crate) fn choose(&self, datas: &[(Data, bool)]) -> u8 {
         let rules = &self.rules;
         let quorum = self.scope.quorum();
         if datas.len() < quorum {
@@ -351,7 +351,7 @@ impl<const CORRECT: usize> LeaderChange<CORRECT> {
     }
 
     /// Everything that a Byzantine replica can usefully say in the STOPDATA of `regency`.
-    fn lies(&self, regency: usize) -> Vec<Data> {
+    pub(crate) fn lies(&self, regency: usize) -> Vec<Data> {
         let highest =
             short(if self.rules.of_lower_epochs { regency } else { (regency + 1).min(3) });
         let accepted = (1..=highest).flat_map(|epoch| VALUES.map(|value| Some((epoch, value))));
@@ -680,6 +680,6 @@ impl<const CORRECT: usize> Model for LeaderChange<CORRECT> {
     }
 }
 
-fn short(number: usize) -> u8 {
+pub(crate) fn short(number: usize) -> u8 {
     u8::try_from(number).unwrap_or(u8::MAX)
 }

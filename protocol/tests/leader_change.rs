@@ -3,10 +3,14 @@
 
 mod common;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use bytes::Bytes;
 use common::{Net, START, signing_key};
 use webbft_protocol::auth::{sign_accept, sign_stop_data};
-use webbft_protocol::membership::{Cid, Digest, Epoch, Regency, ReplicaId};
+use webbft_protocol::membership::{Cid, Digest, Epoch, Regency, ReplicaId, ReplicaSet};
 use webbft_protocol::ordering::{ProposalFault, SyncFault};
 use webbft_protocol::replica::{Notice, PeerFault};
 use webbft_protocol::time::UnixMicros;
@@ -334,6 +338,46 @@ fn nothing_is_said_before_it_is_durable() {
     net.make_durable(3);
     net.wait_ms(500);
     assert_eq!(net.replies(client, 3).len(), 1);
+}
+
+/// S8: who installs a regency gives its leader the full time, though requests were overdue in the
+/// one before.
+#[test]
+fn a_new_leader_is_not_stopped_at_once() {
+    let mut net = Net::new(4, 1);
+    let client = net.client();
+    let wanted = Rc::new(RefCell::new(BTreeSet::new()));
+    let seen = Rc::clone(&wanted);
+    net.tamper = Some(Box::new(move |_, _, message| {
+        if let PeerMessage::Stop { regency, .. } = &message {
+            seen.borrow_mut().insert(*regency);
+        }
+        vec![message]
+    }));
+    net.isolate(0);
+    net.invoke(client, 1, "x");
+    net.wait_ms(2500);
+    assert_eq!(regencies(&net), [0, 1, 1, 1]);
+    assert_eq!(*wanted.borrow(), [Regency(1)].into());
+}
+
+/// N4: a STOPDATA that is asked for in the turn in which it is made waits for its record, too.
+#[test]
+fn what_is_repeated_waits_for_the_disk() {
+    let mut net = Net::logged(4, 1);
+    net.slow_disks = vec![3];
+    for from in 0..3 {
+        let stop = PeerMessage::Stop { regency: Regency(1), evidence: None };
+        net.tell(from, 3, stop);
+    }
+    net.tell(1, 3, PeerMessage::FetchDecisions { from: Cid(1) });
+    let stop_datas = |said: Vec<(ReplicaSet, PeerMessage)>| {
+        said.iter().filter(|(_, message)| matches!(message, PeerMessage::StopData(_))).count()
+    };
+    net.drain(3);
+    assert!(net.wires.values().flatten().all(|sent| !matches!(sent, PeerMessage::StopData(_))));
+    net.make_durable(3);
+    assert_eq!(stop_datas(net.said(3)), 2);
 }
 
 #[test]

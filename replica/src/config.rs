@@ -5,11 +5,14 @@ use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
+use webbft_protocol::execution::ExecutionLimits;
 use webbft_protocol::membership::{ReplicaId, View};
 
+use crate::Durability;
 use crate::keys::Keys;
 
 /// A checked configuration: everything it names exists and fits together.
@@ -23,7 +26,11 @@ pub struct Config {
     pub(crate) listen_peer: String,
     pub(crate) static_dir: Option<PathBuf>,
     pub(crate) data_dir: PathBuf,
+    /// Where the file is.
+    pub(crate) config_dir: PathBuf,
+    pub(crate) durability: Durability,
     pub(crate) limits: Limits,
+    pub(crate) checkpoints: Checkpoints,
 }
 
 /// What is wrong with a configuration: invalid input.
@@ -64,6 +71,7 @@ struct ConfigFile {
     listen: ListenSection,
     #[serde(default)]
     limits: Limits,
+    checkpoints: Option<Spanned<Checkpoints>>,
     tls: Option<Spanned<toml::Value>>,
 }
 
@@ -96,6 +104,36 @@ impl Default for Limits {
     }
 }
 
+/// When checkpoints become due. Part of what the replicas agree on: the same at all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Checkpoints {
+    /// After so many instances,
+    pub(crate) instances: u64,
+    /// or so many MiB of operations;
+    pub(crate) megabytes: u64,
+    /// but not more often than this.
+    pub(crate) pause_seconds: u64,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Self {
+        Self { instances: 1024, megabytes: 64, pause_seconds: 10 }
+    }
+}
+
+impl Checkpoints {
+    /// Bounds on replicated state with these.
+    pub(crate) fn limits(self) -> ExecutionLimits {
+        ExecutionLimits {
+            checkpoint_every: self.instances,
+            checkpoint_bytes: self.megabytes.saturating_mul(1 << 20),
+            checkpoint_pause: Duration::from_secs(self.pause_seconds),
+            ..ExecutionLimits::default()
+        }
+    }
+}
+
 impl Config {
     /// Reads and checks a configuration. Relative paths in it are relative to the file.
     ///
@@ -114,18 +152,16 @@ impl Config {
                 TLS; for https put a TLS proxy in front, and remove this section";
             return Err(fail(at(tls.span()), message.to_owned()));
         }
-        if let Some(durability) = &file.durability {
-            let message = match durability.get_ref().as_str() {
-                "memory" => None,
-                other @ ("sync" | "async") => {
-                    Some(format!("durability {other:?} is not supported yet; write \"memory\""))
-                }
-                other => Some(format!("unknown durability {other:?}; write \"memory\"")),
-            };
-            if let Some(message) = message {
-                return Err(fail(at(durability.span()), message));
-            }
-        }
+        let durability = match &file.durability {
+            None => Durability::Sync,
+            Some(name) => Durability::named(name.get_ref()).ok_or_else(|| {
+                let message = format!(
+                    "unknown durability {:?}; write \"sync\", \"async\" or \"memory\"",
+                    name.get_ref()
+                );
+                fail(at(name.span()), message)
+            })?,
+        };
         let view_path = base.join(file.view.get_ref());
         let view = read_view(&view_path).map_err(|error| match error {
             ViewFileError::Unreadable(error) => {
@@ -175,6 +211,14 @@ impl Config {
                 return Err(fail(at(listen.span()), message));
             }
         }
+        let checkpoints = match file.checkpoints {
+            None => Checkpoints::default(),
+            Some(section) if section.get_ref().instances == 0 => {
+                let message = "checkpoints.instances must be at least 1".to_owned();
+                return Err(fail(at(section.span()), message));
+            }
+            Some(section) => section.into_inner(),
+        };
         Ok(Self {
             view: Arc::new(view),
             me,
@@ -184,8 +228,16 @@ impl Config {
             listen_peer: file.listen.peer.into_inner(),
             static_dir,
             data_dir: base.join(file.data_dir),
+            config_dir: base.to_owned(),
+            durability,
             limits: file.limits,
+            checkpoints,
         })
+    }
+
+    /// Keeps over a restart what this says, and not what the file says.
+    pub const fn set_durability(&mut self, durability: Durability) {
+        self.durability = durability;
     }
 
     /// Serves the files of this directory instead of the configured one.
@@ -278,6 +330,34 @@ mod tests {
         assert_eq!(config.listen_peer, "127.0.0.1:7201");
         assert_eq!(config.view.members[1].url, "ws://127.0.0.1:7101/ws");
         assert_eq!(config.limits, Limits::default());
+        assert_eq!(config.durability, Durability::Sync);
+        assert_eq!(config.checkpoints, Checkpoints::default());
+        assert_eq!(Checkpoints::default().limits(), ExecutionLimits::default());
+    }
+
+    #[test]
+    fn durability_is_by_name_and_sync_where_nothing_is_said() {
+        let (_dir, path, text) = set_up();
+        let line = "durability = \"sync\"\n";
+        assert!(text.contains(line));
+        for (instead, expected) in [
+            ("", Durability::Sync),
+            ("durability = \"async\"\n", Durability::Async),
+            ("durability = \"memory\"\n", Durability::Memory),
+        ] {
+            fs::write(&path, text.replace(line, instead)).unwrap();
+            assert_eq!(Config::read(&path).unwrap().durability, expected);
+        }
+    }
+
+    #[test]
+    fn checkpoints_are_configured() {
+        let (_dir, path, text) = set_up();
+        fs::write(&path, format!("{text}\n[checkpoints]\ninstances = 8\n")).unwrap();
+        let limits = Config::read(&path).unwrap().checkpoints.limits();
+        assert_eq!(limits, ExecutionLimits { checkpoint_every: 8, ..ExecutionLimits::default() });
+        let error = error_of(&path, &format!("{text}\n[checkpoints]\ninstances = 0\n"));
+        assert!(error.ends_with("checkpoints.instances must be at least 1"), "{error}");
     }
 
     #[test]
@@ -285,12 +365,9 @@ mod tests {
         let (_dir, path, text) = set_up();
         let changed = |from: &str, to: &str| error_of(&path, &text.replace(from, to));
         assert_eq!(
-            changed("\"memory\"", "\"sync\""),
-            "replica.toml:6:14: durability \"sync\" is not supported yet; write \"memory\""
-        );
-        assert_eq!(
-            changed("\"memory\"", "\"disk\""),
-            "replica.toml:6:14: unknown durability \"disk\"; write \"memory\""
+            changed("\"sync\"", "\"disk\""),
+            "replica.toml:6:14: unknown durability \"disk\"; \
+             write \"sync\", \"async\" or \"memory\""
         );
         assert_eq!(
             changed("id = 1", "id = 9"),

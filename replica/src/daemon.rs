@@ -9,16 +9,22 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
-use webbft_protocol::replica::{Parameters, Start};
+use webbft_protocol::membership::Cid;
+use webbft_protocol::replica::{
+    Durability as Logging, Parameters, Recovered, StableSnapshot, Start, VotesMemory,
+};
+use webbft_protocol::wire::Manifest;
 
+use crate::Recovery;
 use crate::admission::Admission;
 use crate::byzantine::Misbehaviour;
 use crate::config::Config;
 use crate::core::{CoreInbox, CoreSetup, ToCore, ToCoreSender};
 use crate::http::{self, Site};
-use crate::incarnation;
 use crate::services::Services;
 use crate::status::Shared;
+use crate::storage::data_dir::{Memory, Place};
+use crate::storage::{Contents, Identity, StorageError, Store, StoredSnapshot, Votes};
 
 /// A replica at work on threads of its own. Dropping it leaves it running; see
 /// [`stop`](Daemon::stop).
@@ -37,10 +43,12 @@ impl Daemon {
     /// Starts a replica; it serves when this returns.
     ///
     /// # Errors
-    /// Where the service is unknown, a port is taken, or the operating system refuses.
+    /// Where the service is unknown, a port is taken, the storage is damaged or not this
+    /// replica's, or the operating system refuses.
     pub fn start(
         config: Config,
         services: &Services,
+        recovery: Recovery,
         misbehaviour: Option<Misbehaviour>,
     ) -> anyhow::Result<Self> {
         let run = services.get(&config.service).ok_or_else(|| {
@@ -56,8 +64,31 @@ impl Daemon {
         let http_address = http_listener.local_addr()?;
         let peer_address = peer_listener.local_addr()?;
         http_listener.set_nonblocking(true)?;
-        let start = incarnation::begin(&config.data_dir)?;
-        let learner = start == Start::Learner;
+        let place = Place {
+            dir: &config.data_dir,
+            config_dir: &config.config_dir,
+            durability: config.durability,
+            identity: Identity {
+                service: config.view.service,
+                view: config.view.number,
+                replica: id,
+            },
+            alone: config.view.n() == 1,
+        };
+        let (memory, store) = place.begin(recovery)?;
+        let logged = store.is_some();
+        let start = match memory {
+            Memory::Genesis => Start::Genesis,
+            Memory::Lost => Start::Learner,
+            Memory::Recovered(contents) => {
+                Start::Recovered(Box::new(recovered(contents, &config)?))
+            }
+        };
+        let learner = match &start {
+            Start::Genesis => false,
+            Start::Learner => true,
+            Start::Recovered(recovered) => recovered.votes == VotesMemory::Doubtful,
+        };
         if let Some(misbehaviour) = misbehaviour {
             warn!(
                 replica = %id,
@@ -65,8 +96,13 @@ impl Daemon {
                 misbehaviour.name()
             );
         }
-        let shared =
-            Shared::new(Arc::clone(&config.view), config.me, config.service.clone(), misbehaviour);
+        let shared = Shared::new(
+            Arc::clone(&config.view),
+            config.me,
+            config.service.clone(),
+            config.durability,
+            misbehaviour,
+        );
         let inbox = CoreInbox::new(peer_listener).context("cannot set up the event loop")?;
         let core = inbox.sender();
         let handshake_timeout = Duration::from_secs(config.limits.handshake_seconds);
@@ -77,7 +113,13 @@ impl Daemon {
             signing_key: config.keys.signing.clone(),
             keypair: config.keys.noise.clone(),
             start,
-            parameters: Parameters::default(),
+            store,
+            durability: config.durability,
+            parameters: Parameters {
+                durability: if logged { Logging::Logged } else { Logging::Volatile },
+                execution: config.checkpoints.limits(),
+                ..Parameters::default()
+            },
             misbehaviour,
             handshake_timeout,
             inbox,
@@ -109,7 +151,7 @@ impl Daemon {
         let http_thread = spawn("http", move || serve_http(http_listener, site, http_stopped))?;
         info!(
             replica = %id, service = config.service, http = %http_address, peer = %peer_address,
-            learner, "serving"
+            durability = config.durability.name(), learner, "serving"
         );
         Ok(Self { http_address, peer_address, core, core_thread, stop_http, http_thread, ended })
     }
@@ -144,6 +186,32 @@ impl Daemon {
         let http = join(self.http_thread, "http");
         core.and(http)
     }
+}
+
+/// What is stored, for the protocol.
+fn recovered(contents: Contents, config: &Config) -> anyhow::Result<Recovered> {
+    let Contents { votes, snapshot, records } = contents;
+    let votes = match votes {
+        Votes::Complete => VotesMemory::Complete,
+        Votes::Doubtful | Votes::Lost => VotesMemory::Doubtful,
+    };
+    let snapshot = snapshot.map(|stored| stable(stored, config)).transpose()?;
+    let cid = snapshot.as_ref().map_or(Cid(0), StableSnapshot::cid);
+    info!(records = records.len(), checkpoint = %cid, "read from disk");
+    Ok(Recovered { snapshot: snapshot.map(Arc::new), records, votes })
+}
+
+/// A stored snapshot, every part of it verified.
+fn stable(stored: StoredSnapshot, config: &Config) -> anyhow::Result<StableSnapshot> {
+    let StoredSnapshot { certificate, manifest, chunks } = stored;
+    let file = Store::path(&config.data_dir);
+    let damaged = |what: &dyn std::fmt::Display| {
+        let cid = certificate.checkpoint.cid;
+        StorageError::damaged(&file, format!("the snapshot of {cid}: {what}"))
+    };
+    let manifest = Manifest::decode(&manifest).map_err(|error| damaged(&error))?;
+    let stable = StableSnapshot::from_parts(&config.view, &certificate, manifest, chunks);
+    Ok(stable.map_err(|error| damaged(&error))?)
 }
 
 fn listen(address: &str, field: &str) -> anyhow::Result<TcpListener> {

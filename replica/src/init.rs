@@ -9,6 +9,7 @@ use webbft_protocol::membership::{
 };
 
 use crate::keys::Keys;
+use crate::storage;
 
 /// Where one replica is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +62,7 @@ pub fn places(hosts: &[String], n: usize, base_port: u16) -> anyhow::Result<Vec<
         .collect()
 }
 
-/// Writes `view.json` and `replica-K/{replica.toml,keys.toml}` into `dir`, with fresh keys.
+/// Writes `view.json` and `replica-K/{replica.toml,keys.toml,genesis}` into `dir`, with fresh keys.
 /// Gives the paths of the configurations.
 ///
 /// # Errors
@@ -109,6 +110,7 @@ pub fn init(dir: &Path, setup: &Setup) -> anyhow::Result<Vec<PathBuf>> {
         fs::create_dir_all(&replica_dir)
             .with_context(|| format!("cannot create {}", replica_dir.display()))?;
         keys.write(&replica_dir.join("keys.toml"))?;
+        storage::data_dir::mark_genesis(&replica_dir)?;
         fs::write(&config_path, config_text(index, setup, place))
             .with_context(|| format!("cannot write {}", config_path.display()))?;
         configs.push(config_path);
@@ -128,7 +130,7 @@ fn config_text(index: usize, setup: &Setup, place: &Place) -> String {
          id = {index}\n\
          keys = \"keys.toml\"\n\
          service = {service:?}\n\
-         durability = \"memory\"\n\
+         durability = \"sync\"\n\
          # static_dir = \"../page\"\n\
          \n\
          [listen]\n\

@@ -26,13 +26,13 @@ pub mod config;
 mod core;
 pub mod daemon;
 mod http;
-mod incarnation;
 pub mod init;
 mod keys;
 mod log;
 mod metrics;
 mod services;
 mod status;
+mod storage;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -41,6 +41,7 @@ mod websocket;
 
 pub use byzantine::Misbehaviour;
 pub use services::Services;
+pub use storage::data_dir::{Durability, Recovery};
 
 /// The service in the README compiles.
 #[cfg(doctest)]

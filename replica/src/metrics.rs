@@ -27,6 +27,11 @@ pub(crate) fn encode(status: &Status) -> Result<String, fmt::Error> {
         registry.register(name, help, gauge);
     };
     gauge("last_cid", "The last executed consensus instance", status.last_cid);
+    gauge("stable_cid", "The last instance of the latest stable checkpoint", status.stable_cid);
+    let (held, chunks) =
+        status.transfer.map_or((0, 0), |transfer| (transfer.held, transfer.chunks));
+    gauge("transfer_chunks", "Chunks of the state being fetched", chunks as u64);
+    gauge("transfer_held_chunks", "Chunks of these that have come", held as u64);
     gauge("regency", "Leader changes in this view", status.regency.into());
     gauge("leader", "The id of the leader", status.leader.0.into());
     gauge("learner", "1 while the replica follows without voting", status.learner.into());

@@ -8,6 +8,7 @@ use serde::Serialize;
 use webbft_protocol::membership::{ReplicaId, ServiceId, View, ViewNumber};
 use webbft_protocol::replica::ReplicaStatus;
 
+use crate::Durability;
 use crate::byzantine::Misbehaviour;
 
 /// The state of the core at one moment.
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     view: Arc<View>,
     me: usize,
     service_name: String,
+    durability: Durability,
     misbehaviour: Option<Misbehaviour>,
     started: Instant,
     running: AtomicBool,
@@ -38,10 +40,15 @@ pub(crate) struct Status {
     pub(crate) replica: ReplicaId,
     pub(crate) service: ServiceId,
     pub(crate) service_name: String,
+    pub(crate) durability: &'static str,
     pub(crate) view: ViewNumber,
     pub(crate) n: usize,
     pub(crate) f: usize,
     pub(crate) last_cid: u64,
+    pub(crate) stable_cid: u64,
+    /// While it fetches the state: what it has of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) transfer: Option<TransferStatus>,
     pub(crate) regency: u32,
     pub(crate) leader: ReplicaId,
     pub(crate) learner: bool,
@@ -52,6 +59,15 @@ pub(crate) struct Status {
     pub(crate) uptime_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) byzantine: Option<&'static str>,
+}
+
+/// A state transfer in `/status.json`.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct TransferStatus {
+    /// Chunks that it has.
+    pub(crate) held: usize,
+    /// Chunks in all; 0 while that is not known.
+    pub(crate) chunks: usize,
 }
 
 /// One peer in `/status.json`.
@@ -67,12 +83,14 @@ impl Shared {
         view: Arc<View>,
         me: usize,
         service_name: String,
+        durability: Durability,
         misbehaviour: Option<Misbehaviour>,
     ) -> Arc<Self> {
         Arc::new(Self {
             view,
             me,
             service_name,
+            durability,
             misbehaviour,
             started: Instant::now(),
             running: AtomicBool::new(true),
@@ -103,10 +121,13 @@ impl Shared {
             replica: self.view.members[self.me].id,
             service: self.view.service,
             service_name: self.service_name.clone(),
+            durability: self.durability.name(),
             view: self.view.number,
             n: self.view.n(),
             f: self.view.f,
             last_cid: status.last_cid.0,
+            stable_cid: status.stable.0,
+            transfer: status.transfer.map(|(held, chunks)| TransferStatus { held, chunks }),
             regency: status.regency.0,
             leader: status.leader,
             learner: status.learner,

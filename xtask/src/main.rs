@@ -47,6 +47,8 @@ enum Command {
     Lint(lint::Args),
     /// Run the simulator over a range of seeds
     Sim(sim::Args),
+    /// Check whether a history of calls to a key-value store is linearizable
+    CheckHistory(sim::CheckHistoryArgs),
     /// Put known defects into a copy of the sources and see that each is caught
     Mutants(mutants::Args),
     /// Feed hostile input to decoders, replicas and clients, guided by coverage
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Sim(args) => sim::run(&args),
+        Command::CheckHistory(args) => sim::check_history(&args),
         Command::Mutants(args) => mutants::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Screenshots(args) => screenshots::run(&args),

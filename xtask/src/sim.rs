@@ -1,5 +1,6 @@
 //! `cargo xtask sim`: the simulator over a range of seeds.
 
+use std::path::{PathBuf, absolute};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,9 @@ pub(crate) struct Args {
     /// Print everything that happens, for a single seed
     #[arg(long)]
     trace: bool,
+    /// Write what clients called and were told to this file, as JSON lines
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
 }
 
 /// Runs `cargo xtask sim`.
@@ -43,6 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if args.trace {
         command.arg("--trace");
+    }
+    if let Some(history) = &args.history {
+        command.arg("--history").arg(absolute(history).context("no current directory")?);
     }
     visible(&mut command, "Each failing seed is printed with the command that repeats it.")
 }
@@ -68,15 +75,43 @@ pub(crate) fn fresh_seeds() -> Result<()> {
     run(first + TRIAL, count.clamp(TRIAL, MOST))
 }
 
+/// Arguments of `cargo xtask check-history`.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    cargo xtask sim --seeds 0..100 --history calls.jsonl\n  \
+    cargo xtask check-history calls.jsonl")]
+pub(crate) struct CheckHistoryArgs {
+    /// Calls as JSON lines: {client, op, args, invoke, return, result}, and seed where the file
+    /// holds several runs
+    file: PathBuf,
+    /// Positions that the search may visit for each key before it gives up
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+/// Runs `cargo xtask check-history`.
+pub(crate) fn check_history(args: &CheckHistoryArgs) -> Result<()> {
+    let mut command = binary("check-history", "linearizability checker")?;
+    command.arg(absolute(&args.file).context("no current directory")?);
+    if let Some(limit) = args.limit {
+        command.args(["--limit", &limit.to_string()]);
+    }
+    visible(&mut command, "What it says is printed above.")
+}
+
 /// Builds the simulator and gives the command that runs it.
 fn simulator() -> Result<Command> {
-    let phase = Phase::start("simulator (cargo build --release)");
+    binary("sim", "simulator")
+}
+
+fn binary(name: &str, about: &str) -> Result<Command> {
+    let phase = Phase::start(&format!("{about} (cargo build --release)"));
     quiet(
         &phase,
-        tools::cargo().args(["build", "--release", "--package", "webbft-tests", "--bin", "sim"]),
+        tools::cargo().args(["build", "--release", "--package", "webbft-tests", "--bin", name]),
         "Mend what the compiler reports.",
     )?;
-    let binary = target().join("release/sim");
+    let binary = target().join("release").join(name);
     if !binary.is_file() {
         bail!("the build made no {}", shown(&binary));
     }

@@ -13,6 +13,8 @@ use crate::wire::{CheckpointCertificate, CheckpointId, PeerMessage};
 
 /// CHECKPOINTs of one member that are kept, the latest ones: what a liar says costs nobody else.
 const CLAIMS: usize = 2;
+/// Of Ed25519. Longer ones are not worth keeping until they are looked at.
+const SIGNATURE_BYTES: usize = 64;
 /// Stable checkpoints that are remembered, the latest ones.
 const STABLE: usize = 2;
 
@@ -123,6 +125,9 @@ impl Checkpoints {
     ) -> Result<(), CheckpointFault> {
         if self.stable().is_some_and(|stable| checkpoint.cid <= stable.id().cid) {
             return Ok(());
+        }
+        if signature.len() != SIGNATURE_BYTES {
+            return Err(CheckpointFault::Signature);
         }
         let known =
             self.claims[peer].iter_mut().find(|claim| claim.checkpoint.cid == checkpoint.cid);

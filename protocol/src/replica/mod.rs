@@ -300,6 +300,8 @@ impl<S: Service> Replica<S> {
                 self.send_stable(ReplicaSet::one(peer));
             }
             PeerMessage::FetchDecisions { from } => {
+                // What this replica repeats may have been said, and recorded, in this very turn.
+                self.flush();
                 for message in self.consensus.serve(peer, from) {
                     self.send(ReplicaSet::one(peer), message);
                 }

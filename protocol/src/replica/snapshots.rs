@@ -16,7 +16,8 @@ use crate::wire::{CheckpointCertificate, Manifest, PeerMessage};
 
 /// Snapshots of this replica that wait for a quorum.
 const UNSTABLE: usize = 2;
-/// Chunks that one peer is sent in one turn; a correct peer does not ask for more at once.
+/// Large answers (decisions, manifests, chunks) that one peer gets in one turn; a correct peer
+/// does not ask for more at once, and asks again for what does not come.
 const SERVED_PER_TURN: u32 = 8;
 /// How long after a peer's last question a snapshot that is no longer the latest is still kept
 /// for it.
@@ -172,8 +173,8 @@ pub(super) struct Snapshots<S> {
     /// By ascending instance; the last one is the latest.
     served: VecDeque<Arc<StableSnapshot>>,
     pins: Vec<Option<Pin>>,
-    /// Chunks sent to each peer in this turn.
-    sent: Vec<u32>,
+    /// What each peer was served in this turn.
+    answers: Vec<u32>,
     /// Does the driver store snapshots?
     stores: bool,
     to_store: Option<Arc<StableSnapshot>>,
@@ -190,7 +191,7 @@ impl<S: Service> Snapshots<S> {
             unstable: VecDeque::new(),
             served: VecDeque::new(),
             pins: vec![None; n],
-            sent: vec![0; n],
+            answers: vec![0; n],
             stores,
             to_store: None,
             storing: VecDeque::new(),
@@ -298,9 +299,16 @@ impl<S: Service> Snapshots<S> {
 
     // Serving.
 
-    /// A new turn: peers may be sent chunks again.
+    /// A new turn: peers may be served again.
     pub(super) fn begin_turn(&mut self) {
-        self.sent.fill(0);
+        self.answers.fill(0);
+    }
+
+    /// May this peer be served once more in this turn? Few bytes of a question make many of an
+    /// answer: a liar must not make this replica hold more of them than it can send.
+    pub(super) fn may_serve(&mut self, peer: usize) -> bool {
+        self.answers[peer] += 1;
+        self.answers[peer] <= SERVED_PER_TURN
     }
 
     /// The manifest of a stable snapshot, or that it is gone.
@@ -311,8 +319,7 @@ impl<S: Service> Snapshots<S> {
         }
     }
 
-    /// A chunk of a stable snapshot, or that it is gone. Nothing where the peer has been sent
-    /// enough for one turn, or there is no such chunk.
+    /// A chunk of a stable snapshot, or that it is gone. Nothing where there is no such chunk.
     pub(super) fn serve_chunk(
         &mut self,
         peer: usize,
@@ -320,10 +327,6 @@ impl<S: Service> Snapshots<S> {
         index: u32,
         now: Instant,
     ) -> Option<PeerMessage> {
-        if self.sent[peer] >= SERVED_PER_TURN {
-            return None;
-        }
-        self.sent[peer] += 1;
         let Some(stable) = self.pinned(peer, cid, now) else {
             return Some(PeerMessage::CheckpointGone { cid });
         };

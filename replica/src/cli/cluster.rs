@@ -19,7 +19,7 @@ use super::init::ShapeArgs;
 use super::supervise::Signals;
 use super::{Failure, Logging, http_get};
 use crate::log::LogFormat;
-use crate::{Misbehaviour, Services, config, incarnation, init};
+use crate::{Durability, Misbehaviour, Services, config, init, storage};
 
 /// How long the replicas may take to serve.
 const START: Duration = Duration::from_secs(30);
@@ -34,8 +34,8 @@ const RESTART: Duration = Duration::from_millis(500);
   webbft cluster --service editor --static js/editor/dist --byzantine 3=lie
       replica 3 falsifies everything that it tells clients
 
-Ctrl-C stops all replicas. A cluster in --dir is used again with its keys; remove the directory \
-to begin anew.")]
+Ctrl-C stops all replicas. A cluster in --dir is used again with its keys and its state; remove the \
+directory to begin anew.")]
 pub(super) struct ClusterArgs {
     /// The service that the replicas run.
     #[arg(long)]
@@ -51,6 +51,10 @@ pub(super) struct ClusterArgs {
     /// A replica that misbehaves: lie, mute or slow. May be repeated.
     #[arg(long, value_name = "ID=HOW", value_parser = parse_byzantine)]
     byzantine: Vec<(u16, Misbehaviour)>,
+    /// What the replicas keep over a restart: `sync` everything, as replicas on machines of their
+    /// own do by default; `async` what was on disk by then; `memory` nothing.
+    #[arg(long, value_enum, default_value = "async", value_name = "MODE")]
+    durability: Durability,
     /// Start a replica again when it crashes.
     #[arg(long)]
     restart: bool,
@@ -89,10 +93,11 @@ pub(super) fn run(
     let setup = args.shape.setup(&args.service, &["127.0.0.1".to_owned()], services)?;
     let view_path = args.dir.join("view.json");
     if view_path.exists() {
-        eprintln!(
-            "using the keys in {}; replicas keep nothing on disk yet, so the service begins anew",
-            args.dir.display()
-        );
+        let state = match args.durability {
+            Durability::Memory => "; the service begins anew (--durability memory)",
+            Durability::Sync | Durability::Async => " and the state there",
+        };
+        eprintln!("using the keys in {}{state}", args.dir.display());
     } else {
         init::init(&args.dir, &setup)?;
     }
@@ -111,9 +116,9 @@ pub(super) fn run(
         }
     }
     // All replicas begin together: there is nobody from whom one of them could have to learn.
-    for member in &view.members {
-        incarnation::forget(&args.dir.join(format!("replica-{}", member.id)))?;
-    }
+    let dirs: Vec<_> =
+        view.members.iter().map(|member| args.dir.join(format!("replica-{}", member.id))).collect();
+    storage::data_dir::begin_anew(&dirs)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(Cluster { args, logging, view, view_path, lines: None }.run())?;
     Ok(())
@@ -132,6 +137,13 @@ struct Replica {
     child: Child,
     /// Its end stops the replica, also when this process dies.
     stdin: ChildStdin,
+}
+
+/// Is a replica started together with all others, or again while they run?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Together {
+    Yes,
+    No,
 }
 
 impl Cluster<'_> {
@@ -157,7 +169,7 @@ impl Cluster<'_> {
         let (stop, _) = tokio::sync::watch::channel(false);
         let outcome = async {
             for index in 0..self.view.n() {
-                let replica = self.spawn(index)?;
+                let replica = self.spawn(index, Together::Yes)?;
                 pids.push(replica.child.id().unwrap_or_default());
                 exits.spawn(watch(index, replica, stop.subscribe()));
             }
@@ -180,7 +192,7 @@ impl Cluster<'_> {
                         eprintln!("replica {id} ended: {}", describe(status));
                         if self.args.restart {
                             sleep(RESTART).await;
-                            let replica = self.spawn(index)?;
+                            let replica = self.spawn(index, Together::No)?;
                             pids[index] = replica.child.id().unwrap_or_default();
                             eprintln!("replica {id} started again, pid {}", pids[index]);
                             exits.spawn(watch(index, replica, stop.subscribe()));
@@ -202,12 +214,17 @@ impl Cluster<'_> {
         outcome
     }
 
-    fn spawn(&self, index: usize) -> anyhow::Result<Replica> {
+    fn spawn(&self, index: usize, together: Together) -> anyhow::Result<Replica> {
         let id = self.view.members[index].id;
         let config = self.args.dir.join(format!("replica-{id}")).join("replica.toml");
         let executable = std::env::current_exe().context("cannot find this executable")?;
         let mut command = Command::new(executable);
         command.arg("replica").arg("--stop-with-stdin").arg("--config").arg(config);
+        command.args(["--durability", self.args.durability.name()]);
+        if together == Together::Yes {
+            // Whoever kills a whole cluster wants it back, and nobody else relies on it.
+            command.arg("--accept-lost-votes");
+        }
         if let Some(dir) = &self.args.static_dir {
             command.arg("--static").arg(dir);
         }

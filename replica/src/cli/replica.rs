@@ -10,7 +10,7 @@ use tracing::info;
 use super::{Failure, supervise};
 use crate::config::Config;
 use crate::daemon::Daemon;
-use crate::{Misbehaviour, Services};
+use crate::{Durability, Misbehaviour, Recovery, Services};
 
 #[derive(Debug, Args)]
 pub(super) struct ReplicaArgs {
@@ -20,6 +20,18 @@ pub(super) struct ReplicaArgs {
     /// Serve the files of this directory, in place of `static_dir`.
     #[arg(long = "static", value_name = "DIR")]
     static_dir: Option<PathBuf>,
+    /// What is kept over a restart, in place of `durability`.
+    #[arg(long, value_enum, value_name = "MODE")]
+    durability: Option<Durability>,
+    /// Set the storage aside, which is damaged or out of date, and fetch the state from the other
+    /// replicas. This one votes again when that is safe.
+    #[arg(long)]
+    rejoin: bool,
+    /// Vote although the last stop was not clean and votes may be forgotten. Only where so many
+    /// replicas of a service with durability "async" stopped at once that it does not go on
+    /// otherwise: what clients were told last may be taken back.
+    #[arg(long)]
+    accept_lost_votes: bool,
     /// Misbehave towards clients on purpose; for demonstrations and tests.
     #[arg(long, value_enum, value_name = "HOW")]
     byzantine: Option<Misbehaviour>,
@@ -34,10 +46,15 @@ pub(super) fn run(args: ReplicaArgs, services: &Services) -> Result<(), Failure>
     if let Some(dir) = args.static_dir {
         config.set_static_dir(dir).map_err(Failure::Usage)?;
     }
+    if let Some(durability) = args.durability {
+        config.set_durability(durability);
+    }
+    let ReplicaArgs { rejoin, accept_lost_votes, .. } = args;
+    let recovery = Recovery { rejoin, accept_lost_votes };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the replica starts: a signal from now on stops it cleanly.
     let mut signals = runtime.block_on(async { supervise::Signals::new() })?;
-    let daemon = Daemon::start(config, services, args.byzantine)?;
+    let daemon = Daemon::start(config, services, recovery, args.byzantine)?;
     let failed = runtime.block_on(async {
         tokio::select! {
             signal = signals.next() => {

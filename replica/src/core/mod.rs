@@ -6,6 +6,7 @@
 
 mod clients;
 mod clock;
+mod disk;
 mod jobs;
 mod peers;
 
@@ -27,12 +28,16 @@ use webbft_protocol::replica::{
 };
 use webbft_protocol::time::{Instant, Now};
 
+use crate::Durability;
 use crate::byzantine::{Distortion, Misbehaviour};
 use crate::http::Upgraded;
 use crate::status::{Shared, Snapshot};
+use crate::storage::writer::Report;
+use crate::storage::{StorageError, Store};
 use crate::tls::PeerTls;
 use clients::{ClientEvent, Clients};
 use clock::Clock;
+use disk::Disk;
 use jobs::Jobs;
 use peers::{PeerEvent, Peers};
 
@@ -52,6 +57,8 @@ pub(crate) enum ToCore {
     Client(Upgraded),
     /// The address of a member was looked up.
     Resolved { peer: usize, address: Option<SocketAddr> },
+    /// What became of what was to be stored.
+    Storage(Report),
     /// Stop cleanly.
     Stop,
 }
@@ -93,6 +100,9 @@ pub(crate) struct CoreSetup {
     pub(crate) signing_key: SigningKey,
     pub(crate) keypair: NoiseKeypair,
     pub(crate) start: Start,
+    /// Where the log goes, unless the durability is `memory`.
+    pub(crate) store: Option<Store>,
+    pub(crate) durability: Durability,
     pub(crate) parameters: Parameters,
     pub(crate) misbehaviour: Option<Misbehaviour>,
     pub(crate) handshake_timeout: Duration,
@@ -137,6 +147,7 @@ struct Core<S: Service> {
     clock: Clock,
     poll: Poll,
     receiver: Receiver<ToCore>,
+    disk: Disk,
     peers: Peers,
     clients: Clients,
     tokens: Tokens,
@@ -149,7 +160,7 @@ struct Core<S: Service> {
 /// Runs a replica of `service` on this thread until it is told to stop.
 ///
 /// # Errors
-/// Where the operating system takes the poll away, or a key is unusable.
+/// Where the operating system takes the poll away, a key is unusable, or the storage fails.
 pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()> {
     let clock = Clock::start();
     let tls = PeerTls::new(Arc::clone(&setup.view), setup.me, &setup.signing_key)?;
@@ -167,6 +178,7 @@ pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()
         clock,
         poll,
         receiver,
+        disk: Disk::start(setup.store, setup.durability, sender.clone())?,
         peers: Peers::new(Arc::clone(&setup.view), setup.me, tls, peer_listener, sender),
         clients: Clients::new(Arc::clone(&setup.view), setup.keypair, setup.handshake_timeout),
         tokens: Tokens(PEER_LISTENER),
@@ -188,8 +200,14 @@ pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             result => result?,
         }
-        if core.turn(&events, &mut scratch) == Turn::Stop {
-            return core.shut_down(&mut events);
+        match core.turn(&events, &mut scratch) {
+            Ok(Turn::Go) => {}
+            Ok(Turn::Stop) => return core.shut_down(&mut events),
+            Err(error) => {
+                // At once: what waits for the disk must never leave.
+                error!(%error, "the storage has failed: this replica stops");
+                return Err(error.into());
+            }
         }
     }
 }
@@ -222,7 +240,7 @@ impl<S: Service> Core<S> {
         Some(Clock::until(self.clock.now(), deadline))
     }
 
-    fn turn(&mut self, events: &Events, scratch: &mut [u8]) -> Turn {
+    fn turn(&mut self, events: &Events, scratch: &mut [u8]) -> Result<Turn, StorageError> {
         let now = self.clock.now();
         let mut turn = Turn::Go;
         for event in events {
@@ -242,6 +260,7 @@ impl<S: Service> Core<S> {
                 Ok(ToCore::Resolved { peer, address }) => {
                     self.peers.resolved(now, self.poll.registry(), &mut self.tokens, peer, address);
                 }
+                Ok(ToCore::Storage(report)) => self.disk.handle(now, report, &mut self.replica)?,
                 Ok(ToCore::Stop) => turn = Turn::Stop,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
@@ -257,7 +276,7 @@ impl<S: Service> Core<S> {
         if self.unpublished && now.instant >= self.published + PUBLISH_EVERY {
             self.publish(now);
         }
-        turn
+        Ok(turn)
     }
 
     /// Reads every ready socket once and feeds the state machine.
@@ -307,6 +326,7 @@ impl<S: Service> Core<S> {
 
     /// Drains the state machine into the links' buffers and writes each once.
     fn write(&mut self, now: Now) {
+        self.disk.take(now, &mut self.replica);
         while let Some(ToPeers { to, message }) = self.replica.poll_peer() {
             let frame = PeerLink::encode(&self.view, message);
             for peer in to.iter() {
@@ -327,6 +347,9 @@ impl<S: Service> Core<S> {
         while let Some(notice) = self.replica.poll_notice() {
             self.unpublished = true;
             self.log(&notice);
+            if matches!(notice, Notice::Voting { .. }) {
+                self.disk.votes_again();
+            }
         }
         let (mut from_peers, mut from_clients) = (Vec::new(), Vec::new());
         self.peers.flush(now, self.poll.registry(), &mut from_peers);
@@ -356,8 +379,8 @@ impl<S: Service> Core<S> {
             ),
             Notice::Synchronised { regency } => info!(%regency, "the new leader is at work"),
             Notice::Learning => warn!(
-                "this replica has run before and kept no memory of it (durability = \"memory\"): \
-                 it follows the others without voting until that is safe"
+                "this replica may have forgotten votes: it follows the others without voting until \
+                 that is safe"
             ),
             Notice::Voting { last_cid } => {
                 info!(%last_cid, "caught up: this replica votes again");
@@ -433,6 +456,6 @@ impl<S: Service> Core<S> {
             }
         }
         self.peers.finish();
-        Ok(())
+        Ok(self.disk.finish(&mut self.replica)?)
     }
 }

@@ -1,7 +1,10 @@
 //! Tests of whole replicas and of the `webbft` command, over real sockets.
 #![allow(clippy::unwrap_used, reason = "a test that fails is to panic")]
 
+mod checkpoints;
 mod command;
 mod daemon;
+mod durability;
 mod hostile;
+mod processes;
 mod support;

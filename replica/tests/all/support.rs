@@ -11,7 +11,7 @@ use webbft_protocol::membership::{MacAlgorithm, View};
 use webbft_replica::config::{Config, load_view};
 use webbft_replica::daemon::Daemon;
 use webbft_replica::init::{Place, Setup, init};
-use webbft_replica::{Misbehaviour, Services};
+use webbft_replica::{Misbehaviour, Recovery, Services};
 
 /// The bound on everything that a test waits for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +43,15 @@ pub(crate) fn services() -> Services {
 impl Group {
     /// Sets up and starts `n` replicas; `liar` misbehaves.
     pub(crate) fn start(n: usize, liar: Option<(usize, Misbehaviour)>) -> Self {
+        Self::start_with(n, liar, "")
+    }
+
+    /// The same, with more sections in each configuration.
+    pub(crate) fn start_with(
+        n: usize,
+        liar: Option<(usize, Misbehaviour)>,
+        sections: &str,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let setup = Setup {
             f: (n - 1) / 3,
@@ -53,7 +62,8 @@ impl Group {
         let configs = init(dir.path(), &setup).unwrap();
         for config in &configs {
             let text = std::fs::read_to_string(config).unwrap();
-            std::fs::write(config, text + "\n[limits]\nhandshake_seconds = 1\n").unwrap();
+            let text = format!("{text}\n[limits]\nhandshake_seconds = 1\n{sections}");
+            std::fs::write(config, text).unwrap();
         }
         let view = load_view(&dir.path().join("view.json")).unwrap();
         let mut group = Self { view, daemons: Vec::new(), configs, _dir: dir };
@@ -66,7 +76,7 @@ impl Group {
 
     fn launch(&self, index: usize, misbehaviour: Option<Misbehaviour>) -> Daemon {
         let config = Config::read(&self.configs[index]).unwrap();
-        Daemon::start(config, &services(), misbehaviour).unwrap()
+        Daemon::start(config, &services(), Recovery::default(), misbehaviour).unwrap()
     }
 
     pub(crate) fn stop(&mut self, index: usize) {
@@ -80,7 +90,8 @@ impl Group {
     pub(crate) fn restart_with_page(&mut self, index: usize, page: PathBuf) {
         let mut config = Config::read(&self.configs[index]).unwrap();
         config.set_static_dir(page).unwrap();
-        self.daemons[index] = Some(Daemon::start(config, &services(), None).unwrap());
+        self.daemons[index] =
+            Some(Daemon::start(config, &services(), Recovery::default(), None).unwrap());
     }
 
     pub(crate) fn address(&self, index: usize) -> SocketAddr {

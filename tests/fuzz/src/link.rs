@@ -20,7 +20,7 @@ pub fn link(bytes: &[u8]) {
     let (handshake, hello) = ClientHandshake::begin(&view, 0, &identity(0), [1; 32]);
 
     let mut sent = hello.clone();
-    if choices.byte() % 4 == 0 {
+    if choices.byte().is_multiple_of(4) {
         choices.damage(&mut sent);
     }
     let accepted = server.accept(&sent, &welcome, [2; 32]);
@@ -29,7 +29,7 @@ pub fn link(bytes: &[u8]) {
     assert_eq!(accepted.link.client(), identity(0).id());
 
     let mut answer = accepted.reply.clone();
-    if choices.byte() % 4 == 0 {
+    if choices.byte().is_multiple_of(4) {
         choices.damage(&mut answer);
     }
     let finished = handshake.finish(&answer);
@@ -45,7 +45,7 @@ pub fn link(bytes: &[u8]) {
         let nonce = choices.number(0);
         let (frame, honest): (_, Bytes) = if up {
             let header = match choices.byte() % 3 {
-                0 => ClientHeader::Request { full: nonce % 2 == 0 },
+                0 => ClientHeader::Request { full: nonce.is_multiple_of(2) },
                 1 => ClientHeader::Query { nonce, min_cid: Cid(nonce), full: false },
                 _ => ClientHeader::Ping { nonce },
             };

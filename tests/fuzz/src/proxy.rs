@@ -198,7 +198,7 @@ impl World {
 
     fn session(&self, choices: &mut Choices<'_>) -> SessionId {
         match self.requests.last() {
-            Some((latest, ..)) if choices.byte() % 8 > 0 => *latest,
+            Some((latest, ..)) if !choices.byte().is_multiple_of(8) => *latest,
             _ => choices.of(&self.requests).map_or(SessionId([0; 16]), |(session, ..)| session),
         }
     }
@@ -210,7 +210,7 @@ impl World {
         let cid = Cid(choices.number(1));
         let number = choices.number(1);
         let full = choices.flag();
-        if choices.byte() % 4 == 0 {
+        if choices.byte().is_multiple_of(4) {
             let result = match choices.byte() % 6 {
                 0 => ExecutionResult::Subscribed { next: choices.number(1) },
                 1 => ExecutionResult::Unsubscribed,
@@ -222,7 +222,8 @@ impl World {
             keep(&mut self.bodies, encode(&result).into());
         }
         let body = choices.of(&self.bodies).unwrap_or_default();
-        let digest = if choices.byte() % 16 == 0 { Digest([7; 32]) } else { Digest::of(&body) };
+        let digest =
+            if choices.byte().is_multiple_of(16) { Digest([7; 32]) } else { Digest::of(&body) };
         let given = if full { body } else { Bytes::new() };
         let request = choices.of(&self.requests);
         let refusal = self.refusal(choices);

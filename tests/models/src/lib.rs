@@ -5,4 +5,6 @@
 //! counterexample. `docs/models.md` has scopes, counts and verdicts.
 
 pub mod checker;
+pub mod instances;
 pub mod stops;
+pub mod sync;

@@ -1,6 +1,9 @@
 //! `sim`: runs seeds of the simulator and says which of them failed, and how to see why.
 
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +11,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
+use webbft_tests::linearizability::{self, Call};
 use webbft_tests::sim::{Failure, Plan, Statistics, run_plan, run_seed};
 
 /// Failing seeds that are printed; more of the same tells little.
@@ -26,6 +30,25 @@ struct Arguments {
     /// Print everything that happens (use it with one seed).
     #[arg(long)]
     trace: bool,
+    /// Write what clients called and were told to this file, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+}
+
+/// The file of `--history`, or none.
+struct Histories(Option<BufWriter<File>>);
+
+impl Histories {
+    fn create(path: Option<&PathBuf>) -> io::Result<Self> {
+        path.map(File::create).transpose().map(|file| Self(file.map(BufWriter::new)))
+    }
+
+    fn write(&mut self, seed: u64, calls: &mut [Call]) -> io::Result<()> {
+        for call in &mut *calls {
+            call.seed = Some(seed);
+        }
+        self.0.as_mut().map_or(Ok(()), |file| linearizability::write(file, &*calls))
+    }
 }
 
 fn parse_range(text: &str) -> Result<Range<u64>, String> {
@@ -38,7 +61,14 @@ fn parse_range(text: &str) -> Result<Range<u64>, String> {
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // the output of a command
 fn main() -> ExitCode {
-    let Arguments { seeds, jobs, trace } = Arguments::parse();
+    let Arguments { seeds, jobs, trace, history } = Arguments::parse();
+    let histories = match Histories::create(history.as_ref()) {
+        Ok(file) => Mutex::new((file, Ok(()))),
+        Err(error) => {
+            eprintln!("the file of --history cannot be created: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let jobs = jobs
         .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
         .unwrap_or(1)
@@ -66,11 +96,18 @@ fn main() -> ExitCode {
                     if trace {
                         println!("{:#?}", Plan::draw(seed));
                     }
-                    let outcome = if trace {
+                    let mut outcome = if trace {
                         run_plan(Plan::draw(seed), true)
                     } else {
                         run_seed(seed, false)
                     };
+                    {
+                        let mut histories =
+                            histories.lock().expect("no thread panics while it holds this");
+                        if histories.1.is_ok() {
+                            histories.1 = histories.0.write(seed, &mut outcome.calls);
+                        }
+                    }
                     let mut total = total.lock().expect("no thread panics while it holds this");
                     total.0.add(&outcome.statistics);
                     if !outcome.is_clean() {
@@ -99,5 +136,11 @@ fn main() -> ExitCode {
         println!("and {} more seeds failed\n", failures.len() - SHOWN);
     }
     println!("simulated:\n{}", statistics.table(began.elapsed()));
+    let (mut file, written) = histories.into_inner().expect("no thread panics while it holds this");
+    let flush = |file: &mut Histories| file.0.as_mut().map_or(Ok(()), BufWriter::flush);
+    if let Err(error) = written.and_then(|()| flush(&mut file)) {
+        eprintln!("the file of --history cannot be written: {error}");
+        return ExitCode::FAILURE;
+    }
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

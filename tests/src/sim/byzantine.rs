@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use webbft_protocol::auth::{PeerLink, SigningKey, sign_accept, sign_checkpoint, sign_propose};
-use webbft_protocol::membership::{Cid, Digest, Epoch, ReplicaSet, View};
+use webbft_protocol::membership::{Cid, Digest, Epoch, Regency, ReplicaSet, View};
 use webbft_protocol::replica::ToPeers;
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
     Batch, BatchEntry, Certificate, CheckpointCertificate, CheckpointId, ClientFrame, ClientHeader,
     Decision, ExecutionResult, Frame, Operation, PeerMessage, Refusal, ReplicaFrame, ReplicaHeader,
-    Request, RequestId, Vouch, VouchGroup, Welcome, encode,
+    Request, RequestId, SignedStopData, Vouch, VouchGroup, Welcome, encode,
 };
 
 use super::draw::Draw;
@@ -27,18 +27,23 @@ const OVERHEARD: usize = 50;
 /// What makes a replica Byzantine.
 #[derive(Debug)]
 pub struct Byzantine {
-    view: Arc<View>,
-    me: usize,
-    key: SigningKey,
+    pub(super) view: Arc<View>,
+    pub(super) me: usize,
+    pub(super) key: SigningKey,
     misdeeds: Vec<Misdeed>,
     /// Lie about results only, and like all others of this kind.
     consistent: bool,
     recorded: Vec<Bytes>,
     overheard: Vec<Request>,
     forged: BTreeMap<Digest, Bytes>,
-    last_cid: Cid,
+    pub(super) last_cid: Cid,
+    /// The highest regency that it has heard of.
+    pub(super) regency: Regency,
     /// The replicas that a selective one talks to.
-    favoured: ReplicaSet,
+    pub(super) favoured: ReplicaSet,
+    /// Of two batches proposed for one instance: the one that the others got.
+    pub(super) others_of: BTreeMap<Digest, Digest>,
+    pub(super) stop_datas: Vec<SignedStopData>,
 }
 
 /// A frame to the member at a position.
@@ -64,7 +69,10 @@ impl Byzantine {
             overheard: Vec::new(),
             forged: BTreeMap::new(),
             last_cid: Cid::ZERO,
+            regency: Regency(0),
             favoured,
+            others_of: BTreeMap::new(),
+            stop_datas: Vec::new(),
         }
     }
 
@@ -75,7 +83,7 @@ impl Byzantine {
         Self { consistent: true, ..Self::new(view, me, key, misdeeds, ReplicaSet::EMPTY) }
     }
 
-    fn does(&self, misdeed: Misdeed) -> bool {
+    pub(super) fn does(&self, misdeed: Misdeed) -> bool {
         self.misdeeds.contains(&misdeed)
     }
 
@@ -111,13 +119,17 @@ impl Byzantine {
                     if self.does(Misdeed::EquivocateVotes) =>
                 {
                     // The right vote with a signature that is worth nothing.
-                    let signature = Bytes::from(draw.bytes(64));
+                    let signature = Self::bad_signature(draw);
                     let message = PeerMessage::Accept { cid, epoch, hash, signature };
                     frames.push((to, self.encode(message)));
                 }
                 PeerMessage::Vouches { .. }
                     if self.does(Misdeed::LieInVouches) && draw.chance(1, 2) => {}
-                message => frames.push((to, self.encode(message))),
+                message => {
+                    for message in self.bend(to, message, draw) {
+                        frames.push((to, self.encode(message)));
+                    }
+                }
             }
         }
         if self.does(Misdeed::Replay) {
@@ -139,7 +151,7 @@ impl Byzantine {
         let signature = if draw.chance(1, 2) {
             sign_accept(&self.key, &self.view, cid, epoch, hash)
         } else {
-            Bytes::from(draw.bytes(64))
+            Self::bad_signature(draw)
         };
         vec![
             PeerMessage::Write { cid, epoch, hash },
@@ -152,6 +164,7 @@ impl Byzantine {
         if self.does(Misdeed::MuteToPeers) {
             return Vec::new();
         }
+        self.hear_of_regency(message);
         if let PeerMessage::Propose { cid, .. } = message {
             self.last_cid = *cid;
         }
@@ -245,10 +258,15 @@ impl Byzantine {
             }
         }
         if self.does(Misdeed::EquivocateVotes) {
-            let epoch = Epoch(1);
+            let epoch = self.regency.epoch();
             for message in self.false_votes(self.last_cid.next(), epoch, draw) {
                 frames.push((to, self.encode(message)));
             }
+        }
+        if self.does(Misdeed::EarlyStops) && draw.chance(1, 3) {
+            let bytes = self.encode(self.early_stop(draw));
+            let to = self.others().into_iter().filter(|_| !draw.chance(1, 4));
+            frames.extend(to.map(|to| (to, bytes.clone())));
         }
         if self.does(Misdeed::ForgeDecisions) {
             let message = self.forged_decision(draw);
@@ -269,8 +287,8 @@ impl Byzantine {
         let entry = BatchEntry { id: body.id, digest: Digest::of(&body.encode()) };
         let time = UnixMicros(draw.number() >> draw.below(64));
         let batch = Batch { time, entries: vec![entry] };
-        let epoch = Epoch(1);
-        match draw.below(6) {
+        let epoch = self.regency.epoch();
+        match draw.below(8) {
             0 => PeerMessage::Status { last_cid: far, learner: draw.chance(1, 2) },
             1 => {
                 let digest = Digest::of(&draw.number().to_be_bytes());
@@ -284,9 +302,15 @@ impl Byzantine {
             2 => PeerMessage::FetchDecisions { from: *draw.pick(&[Cid::ZERO, Cid(1), far]) },
             3 => {
                 let hash = batch.hash(self.view.service, self.view.number, cid);
-                let signature = sign_propose(&self.key, &self.view, cid, epoch, hash);
+                let signature = if draw.chance(1, 2) {
+                    sign_propose(&self.key, &self.view, cid, epoch, hash)
+                } else {
+                    Self::bad_signature(draw)
+                };
                 PeerMessage::Propose { cid, epoch, batch, signature }
             }
+            4 => PeerMessage::FetchValue { cid, hash: Digest(draw.bytes32()) },
+            5 => PeerMessage::Value { cid, batch, bodies: vec![body.encode()] },
             _ => {
                 // A certificate of its own signature, in many names and many times over.
                 let hash = batch.hash(self.view.service, self.view.number, cid);

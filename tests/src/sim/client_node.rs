@@ -417,19 +417,25 @@ impl World {
         let action = if habits.panics_one_in > 0 && self.draw.chance(1, habits.panics_one_in) {
             Action::Panic
         } else {
-            match self.draw.below(4) {
+            match self.draw.below(5) {
                 0 | 1 => {
                     let len = self.draw.between(0..=habits.item);
                     let len = usize::try_from(len).unwrap_or(0);
                     Action::Append { key, item: self.draw.bytes(len) }
                 }
-                2 => Action::Set { key, value: u8::try_from(self.draw.below(3)).unwrap_or(0) },
+                2 => Action::Set { key, value: self.draw_value(0) },
+                3 => Action::Cas { key, expect: self.draw_value(0), value: self.draw_value(1) },
                 _ => Action::Add { key, amount: 1 },
             }
         };
         let author = u32::try_from(me).unwrap_or(u32::MAX);
         let tag = Tag { author, session: 0, number: self.clients[me].serial, variant: 0 };
         Op { tag, action }.encode()
+    }
+
+    /// A register's value: few, so that it often returns to an earlier one.
+    fn draw_value(&mut self, least: u64) -> u8 {
+        u8::try_from(self.draw.between(least..=2)).unwrap_or(0)
     }
 
     fn client_event(&mut self, me: usize, event: ClientEvent) {
@@ -517,7 +523,10 @@ impl World {
         };
         let expected = match &error {
             CallError::Faulted => true,
-            CallError::Timeout | CallError::NoQuorum | CallError::Cancelled => pending.may_fail,
+            CallError::Timeout
+            | CallError::NoQuorum
+            | CallError::Cancelled
+            | CallError::Refused(_) => pending.may_fail,
             CallError::SessionExpired | CallError::Forgotten => self.plan.few_sessions,
             _ => false,
         };

@@ -22,6 +22,11 @@ impl Draw {
         self.0.random_range(range)
     }
 
+    /// A number in the range.
+    pub fn between32(&mut self, range: RangeInclusive<u32>) -> u32 {
+        self.0.random_range(range)
+    }
+
     /// A position below `len`, which must not be 0.
     pub fn below(&mut self, len: usize) -> usize {
         self.0.random_range(0..len)

@@ -8,10 +8,11 @@
 
 use webbft_protocol::membership::ReplicaSet;
 
+use super::disk::DiskSpeed;
 use super::draw::Draw;
 use super::plan::{
-    Attack, Attacker, Client, ClockJump, Crash, Faults, Latency, MISDEEDS, MS, Misdeed, Partition,
-    Pause, Plan, S, Slowness, WITHIN_DRIFT,
+    Attack, Attacker, Client, ClockJump, Crash, CrashPoint, Faults, Latency, MISDEEDS, MS, Misdeed,
+    Partition, Pause, Plan, RecordKind, S, Slowness, Stage, Storage, WITHIN_DRIFT,
 };
 
 /// Replicas and faults among them, by how often they are drawn.
@@ -26,13 +27,21 @@ impl Plan {
         let (phase_one, phase_two) = draw_lengths(&mut draw);
         let byzantine = draw_byzantine(&mut draw, n, f);
         let byzantine_count = byzantine.len();
-        let faults = draw_faults(&mut draw, (n, f - byzantine_count), phase_one);
+        let storage = draw_storage(&mut draw);
+        let mut faults = draw_faults(&mut draw, (n, f - byzantine_count), phase_one);
+        if !faults.is_none() && draw.chance(1, 3) {
+            faults.crashes = draw_crashes(&mut draw, (n, f - byzantine_count), phase_one, storage);
+        }
         let calm = faults.partitions.is_empty() && faults.peer_breaks == 0;
         let latency = Latency {
-            base: *draw.pick(&[50, 200, MS, 20 * MS, 60 * MS]),
-            jitter: *draw.pick(&[20, 200, 2 * MS, 10 * MS]),
+            base: *draw.pick(&[50, 200, 200, MS, 20 * MS, 60 * MS]),
+            jitter: *draw.pick(&[20, 200, 200, 2 * MS, 10 * MS]),
             spike_one_in: if calm { 0 } else { *draw.pick(&[0, 200, 2000]) },
         };
+        // Short enough for leader changes in short runs, where the network allows it.
+        let quick = latency.base <= MS && latency.jitter <= 200;
+        let request_timeout =
+            if quick { *draw.pick(&[400 * MS, 400 * MS, S, 2 * S]) } else { 2 * S };
         let skew = (0..n).map(|_| draw.between(0..=1000) as i64 - 500).collect();
         // An operation costs n² messages: larger groups are asked for less.
         let rarer = (n * n).div_ceil(16) as u64;
@@ -48,6 +57,11 @@ impl Plan {
             f,
             latency,
             faults,
+            storage,
+            request_timeout,
+            checkpoint_every: *draw.pick(&[1, 3, 10, 50, 1024]),
+            checkpoint_pause: *draw.pick(&[0, 0, 100 * MS, S]),
+            job_time: *draw.pick(&[10, MS, 30 * MS, 500 * MS]),
             skew,
             byzantine,
             clients,
@@ -96,12 +110,13 @@ fn draw_client(draw: &mut Draw, rarer: u64) -> Client {
 }
 
 fn draw_byzantine(draw: &mut Draw, n: usize, f: usize) -> Vec<(usize, Vec<Misdeed>)> {
-    // Never the leader of regency 0: leader change is not there yet.
-    let mut candidates: Vec<usize> = (1..n).collect();
+    let mut candidates: Vec<usize> = (0..n).collect();
     let count = if f > 0 && draw.chance(3, 5) { draw.between(1..=f as u64) } else { 0 };
     let mut chosen = Vec::new();
     for _ in 0..count {
-        let replica = candidates.swap_remove(draw.below(candidates.len()));
+        // The first leader more often than the others.
+        let at = if draw.chance(1, 3) { 0 } else { draw.below(candidates.len()) };
+        let replica = candidates.swap_remove(at);
         let mut misdeeds = Vec::new();
         for _ in 0..draw.between(1..=3) {
             let misdeed = *draw.pick(&MISDEEDS);
@@ -141,12 +156,9 @@ fn draw_faults(draw: &mut Draw, (n, spare): (usize, usize), phase_one: u64) -> F
     if draw.chance(1, 5) {
         faults.clock_jumps = draw_clock_jumps(draw, (n, spare), phase_one);
     }
-    if group && spare > 0 && draw.chance(1, 4) {
-        faults.crashes = (0..draw.between(1..=4)).map(|_| draw_crash(draw, n, phase_one)).collect();
-    }
     if group && draw.chance(1, 8) {
         let slow = |draw: &mut Draw| Slowness {
-            replica: draw.below(n),
+            replica: draw_leader_or_other(draw, n),
             turn: *draw.pick(&[MS, 5 * MS, 50 * MS, 400 * MS]),
         };
         faults.slow = (0..draw.between(1..=2)).map(|_| slow(draw)).collect();
@@ -161,11 +173,20 @@ fn draw_partition(draw: &mut Draw, n: usize, phase_one: u64) -> Partition {
     Partition {
         from,
         until: (from + length).min(phase_one),
-        side: draw_subset(draw, n),
+        side: if draw.chance(1, 3) {
+            ReplicaSet::one(draw_leader_or_other(draw, n))
+        } else {
+            draw_subset(draw, n)
+        },
         breaks,
         one_way: !breaks && draw.chance(1, 2),
         clients_too: draw.chance(1, 3),
     }
+}
+
+/// The first leader a third of the time, or more.
+fn draw_leader_or_other(draw: &mut Draw, n: usize) -> usize {
+    if draw.chance(1, 3) { 0 } else { draw.below(n) }
 }
 
 /// Pauses here and there, or one replica's after another's, so that the one that has just woken up
@@ -175,7 +196,7 @@ fn draw_pauses(draw: &mut Draw, n: usize, phase_one: u64) -> Vec<Pause> {
     let count = draw.between(1..=4);
     let relay = draw.chance(1, 2);
     let mut from = draw.between(0..=phase_one / 2);
-    let first = draw.below(n);
+    let first = draw_leader_or_other(draw, n);
     for index in 0..usize::try_from(count).unwrap_or(1) {
         let replica = if relay { (first + index) % n } else { draw.below(n) };
         let until = from + draw.between(20 * MS..=(phase_one / 2).max(21 * MS));
@@ -210,12 +231,71 @@ fn draw_clock_jumps(draw: &mut Draw, (n, spare): (usize, usize), phase_one: u64)
         .collect()
 }
 
-fn draw_crash(draw: &mut Draw, n: usize, phase_one: u64) -> Crash {
-    Crash {
-        // Not the leader of regency 0: leader change is not there yet.
-        replica: 1 + draw.below(n - 1),
-        at: draw.between(0..=phase_one),
-        down: *draw.pick(&[MS, 20 * MS, 300 * MS, 2 * S]),
+fn draw_storage(draw: &mut Draw) -> Storage {
+    let speed = DiskSpeed {
+        base: *draw.pick(&[20, 200, 5 * MS, 40 * MS]),
+        jitter: *draw.pick(&[10, 500, 10 * MS]),
+    };
+    match draw.below(8) {
+        0..=3 => Storage::Sync(speed),
+        4 => Storage::Async(speed),
+        _ => Storage::Memory,
+    }
+}
+
+/// Crashes of one, of some or of all at once: those whose memory is lost one at a time.
+fn draw_crashes(
+    draw: &mut Draw,
+    (n, spare): (usize, usize),
+    phase_one: u64,
+    storage: Storage,
+) -> Vec<Crash> {
+    let logged = matches!(storage, Storage::Sync(_));
+    if !logged && spare == 0 {
+        return Vec::new();
+    }
+    (0..draw.between(1..=5))
+        .map(|_| {
+            let one = draw_leader_or_other(draw, n);
+            let loses_disk = logged && spare > 0 && draw.chance(1, 8);
+            let replicas = if logged && !loses_disk {
+                match draw.below(4) {
+                    0 => (0..n).collect(),
+                    1 => draw_subset(draw, n),
+                    _ => ReplicaSet::one(one),
+                }
+            } else {
+                ReplicaSet::one(one)
+            };
+            let when = if logged && draw.chance(2, 3) {
+                draw_record_point(draw, one)
+            } else {
+                CrashPoint::At(draw.between(0..=phase_one))
+            };
+            let down = *draw.pick(&[MS, 20 * MS, 300 * MS, 2 * S]);
+            Crash { replicas, when, down, loses_disk }
+        })
+        .collect()
+}
+
+/// Early in the run more often than late, and around leader changes, which are rare.
+fn draw_record_point(draw: &mut Draw, replica: usize) -> CrashPoint {
+    let kind = *draw.pick(&[
+        RecordKind::Written,
+        RecordKind::Accepted,
+        RecordKind::Decided,
+        RecordKind::Regency,
+        RecordKind::Sync,
+    ]);
+    let most = match kind {
+        RecordKind::Regency | RecordKind::Sync => 2,
+        _ => *draw.pick(&[3_u32, 20, 100]),
+    };
+    CrashPoint::Record {
+        replica,
+        nth: draw.between32(1..=most),
+        kind,
+        stage: *draw.pick(&[Stage::HandedIn, Stage::Durable, Stage::Told]),
     }
 }
 

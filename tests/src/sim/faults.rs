@@ -2,7 +2,7 @@
 
 use super::history::Fact;
 use super::network::{End, pair_of};
-use super::plan::Crash;
+use super::plan::{Crash, Storage};
 use super::world::{Event, World};
 
 impl World {
@@ -87,20 +87,43 @@ impl World {
         }
     }
 
-    /// A replica's process ends, unless too many would be faulty then: one that has lost its memory
-    /// counts as faulty until it votes again.
+    /// Processes end: of those whose memory is lost no more than may be faulty at a time. One that
+    /// has lost its memory counts as faulty until it votes again.
     pub(super) fn crash(&mut self, index: usize) {
-        let Crash { replica, down, .. } = self.plan.faults.crashes[index];
-        let faulty = self.plan.liars().len()
-            + self.replicas.iter().filter(|node| node.is_down() || node.learning).count();
-        if self.replicas[replica].is_down()
-            || (faulty >= self.plan.f && !self.replicas[replica].learning)
-        {
+        let Crash { replicas, down, loses_disk, .. } = self.plan.faults.crashes[index];
+        for replica in replicas.iter() {
+            if self.replicas[replica].correct {
+                self.crash_one(replica, down, loses_disk);
+            }
+        }
+    }
+
+    fn crash_one(&mut self, replica: usize, down: u64, loses_disk: bool) {
+        if self.replicas[replica].is_down() {
             return;
         }
-        self.stats.count("replica crashed");
-        self.trace(|| format!("r{replica} crashes"));
+        let remembers = matches!(self.plan.storage, Storage::Sync(_)) && !loses_disk;
+        if !remembers && !self.replicas[replica].learning {
+            let learning = self.replicas.iter().filter(|node| node.learning).count();
+            if self.plan.liars().len() + learning >= self.plan.f {
+                return;
+            }
+            self.replicas[replica].learning = true;
+        }
+        self.stats.count(match (self.plan.storage, loses_disk) {
+            (Storage::Memory, _) => "crash, nothing kept",
+            (_, true) => "crash, disk lost",
+            (Storage::Sync(_), false) => "crash, log kept",
+            (Storage::Async(_), false) => "crash, log behind",
+        });
+        self.trace(|| format!("r{replica} crashes; disk lost: {loses_disk}"));
         self.stop_process(replica);
+        let disk = &mut self.replicas[replica].disk;
+        disk.crash(&mut self.draw);
+        if loses_disk {
+            disk.lose();
+        }
+        self.replicas[replica].lost_disk |= loses_disk;
         let at = self.now + down;
         self.replicas[replica].unreachable_until = at;
         for other in (0..self.plan.n).filter(|&other| other != replica) {
@@ -134,8 +157,12 @@ impl World {
     pub(super) fn restart(&mut self, me: usize) {
         self.trace(|| format!("r{me} starts again"));
         let now = self.clocks_of(me);
-        self.replicas[me].start_again(now);
-        self.observe(&Fact::Restarted { replica: me });
+        let remembers = !self.replicas[me].learning;
+        self.observe(&Fact::Restarted { replica: me, remembers });
+        let storage = self.plan.storage;
+        let (snapshot, records) = self.replicas[me].disk.read();
+        self.show_records(me, &records);
+        self.replicas[me].start_again(now, storage, snapshot, records);
         self.wake(me);
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use webbft_protocol::client::{CallError, Evidence, Outcome, SuspectReason};
-use webbft_protocol::membership::{Cid, ClientId, Digest, Epoch};
+use webbft_protocol::membership::{Cid, ClientId, Digest, Epoch, Regency};
 
 use super::service::{Executed, Query};
 
@@ -153,19 +153,38 @@ pub enum Fact {
     Restarted {
         /// Its position.
         replica: usize,
+        /// Has it kept its word in mind?
+        remembers: bool,
     },
-    /// A correct replica sends a vote or a proposal.
+    /// A correct replica has fetched the state after an instance.
+    Transferred {
+        /// Its position.
+        replica: usize,
+        /// The instance.
+        cid: Cid,
+        /// The hash of its batch.
+        hash: Digest,
+    },
+    /// A correct replica has installed a regency.
+    RegencyInstalled {
+        /// Its position.
+        replica: usize,
+        /// The regency.
+        regency: Regency,
+    },
+    /// A vote, STOPDATA or SYNC of a correct replica will survive a crash.
+    Recorded {
+        /// Its position.
+        replica: usize,
+        /// What.
+        word: Word,
+    },
+    /// A correct replica gives its word: by a vote, a proposal, or in a leader change.
     Said {
         /// Its position.
         replica: usize,
-        /// What kind.
-        kind: Saying,
-        /// The instance.
-        cid: Cid,
-        /// The epoch.
-        epoch: Epoch,
-        /// The hash.
-        hash: Digest,
+        /// What.
+        word: Word,
     },
     /// A correct replica suspects the leader.
     LeaderSuspected {
@@ -181,6 +200,20 @@ pub enum Fact {
     End,
 }
 
+/// What a replica gives its word for. Where the kind is not about an instance, `cid` is 0 and
+/// `epoch` that of the regency that begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Word {
+    /// What kind.
+    pub kind: Saying,
+    /// The instance.
+    pub cid: Cid,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The hash.
+    pub hash: Digest,
+}
+
 /// The messages by which a replica gives its word about an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Saying {
@@ -190,6 +223,10 @@ pub enum Saying {
     Writes,
     /// ACCEPT.
     Accepts,
+    /// STOPDATA.
+    TellsLeader,
+    /// SYNC.
+    Synchronises,
 }
 
 /// What was true of the run as a whole; the invariants judge facts in its light.
@@ -199,6 +236,8 @@ pub struct Setting {
     pub byzantine: Vec<usize>,
     /// Could anything but a Byzantine client have made replicas suspect the leader?
     pub leader_may_be_suspected: bool,
+    /// Does a replica have to have on disk what it gives its word for?
+    pub recorded: bool,
     /// Did the network tamper with frames on client links?
     pub tampering: bool,
     /// Events of a topic that replicas keep.

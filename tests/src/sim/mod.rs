@@ -8,14 +8,18 @@
 
 pub mod attacker;
 pub mod audit;
+mod bad_leader;
 pub mod byzantine;
+pub mod call_history;
 mod client_links;
 pub mod client_node;
+pub mod disk;
 pub mod draw;
 pub mod draw_plan;
 mod faults;
 pub mod history;
 pub mod invariants;
+mod logging;
 pub mod network;
 pub mod plan;
 pub mod queue;
@@ -24,6 +28,7 @@ pub mod report;
 pub mod runner;
 pub mod service;
 mod streams;
+mod words;
 pub mod world;
 
 pub use draw::Draw;

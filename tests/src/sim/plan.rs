@@ -2,6 +2,7 @@
 
 use webbft_protocol::membership::ReplicaSet;
 
+use super::disk::DiskSpeed;
 use super::service::Defect;
 
 /// Microseconds in a millisecond.
@@ -63,15 +64,73 @@ pub struct ClockJump {
     pub to: i64,
 }
 
-/// A replica whose process ends and is started again.
+/// Replicas whose processes end at the same time, and are started again.
 #[derive(Debug, Clone, Copy)]
 pub struct Crash {
-    /// Its position.
-    pub replica: usize,
+    /// Which.
+    pub replicas: ReplicaSet,
     /// When.
-    pub at: u64,
-    /// How long until it is started again.
+    pub when: CrashPoint,
+    /// How long until they are started again.
     pub down: u64,
+    /// Are their disks lost, too?
+    pub loses_disk: bool,
+}
+
+/// When processes end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// At this time.
+    At(u64),
+    /// When this replica hands its disk the nth record of a kind.
+    Record {
+        /// Its position.
+        replica: usize,
+        /// Which of that kind, from 1.
+        nth: u32,
+        /// The kind.
+        kind: RecordKind,
+        /// Before or after the record is durable.
+        stage: Stage,
+    },
+}
+
+/// Kinds of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordKind {
+    /// A WRITE.
+    Written,
+    /// An ACCEPT.
+    Accepted,
+    /// A decision.
+    Decided,
+    /// A new regency with the STOPDATA.
+    Regency,
+    /// A SYNC.
+    Sync,
+}
+
+/// How far a record has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Handed in, not yet durable: a part of what is not durable survives.
+    HandedIn,
+    /// Durable, but the replica does not know yet.
+    Durable,
+    /// The replica has been told and has sent what waited for it.
+    Told,
+}
+
+/// What replicas keep on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Nothing: who is started again is a learner.
+    Memory,
+    /// A log; nothing leaves that is not in it. A write takes this long.
+    Sync(DiskSpeed),
+    /// A log that follows after a while: who is started again keeps what there is, and is a
+    /// learner.
+    Async(DiskSpeed),
 }
 
 /// A replica that takes long over everything in phase one.
@@ -81,6 +140,17 @@ pub struct Slowness {
     pub replica: usize,
     /// The time a turn takes, in microseconds.
     pub turn: u64,
+}
+
+impl Storage {
+    /// The longest time that a write may take.
+    #[must_use]
+    pub const fn may_take(self) -> u64 {
+        match self {
+            Self::Memory => 0,
+            Self::Sync(speed) | Self::Async(speed) => speed.base + (speed.jitter << 6),
+        }
+    }
 }
 
 /// What goes wrong in phase one. Rates are per million frames.
@@ -98,10 +168,26 @@ pub struct Faults {
     pub pauses: Vec<Pause>,
     /// Clocks that are set; at the end of phase one all are right again.
     pub clock_jumps: Vec<ClockJump>,
-    /// Crashes. Those that would make more than f replicas faulty at a time do not happen.
+    /// Crashes. Those that would make more than f replicas faulty at a time do not happen: one that
+    /// has lost its memory counts as faulty until it votes again.
     pub crashes: Vec<Crash>,
     /// Slow replicas.
     pub slow: Vec<Slowness>,
+}
+
+impl Faults {
+    /// Does nothing go wrong?
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.peer_breaks == 0
+            && self.client_breaks == 0
+            && self.tampered == 0
+            && self.partitions.is_empty()
+            && self.pauses.is_empty()
+            && self.clock_jumps.is_empty()
+            && self.crashes.is_empty()
+            && self.slow.is_empty()
+    }
 }
 
 /// What a Byzantine replica does; it may do several of these at once.
@@ -129,13 +215,25 @@ pub enum Misdeed {
     Garbage,
     /// Tells the replicas of a set everything and the others nothing.
     Selective,
+    /// As the leader, proposes nothing.
+    StallAsLeader,
+    /// As the leader, has only f + 1 other replicas take part in consensus.
+    ProposeToFew,
+    /// As the leader, proposes one batch to some and another to the rest, and votes accordingly.
+    EquivocateProposals,
+    /// Tells new leaders something else than it knows, or than it may know.
+    LieInStopData,
+    /// As a new leader, makes choices that do not follow from what it was told.
+    LieInSync,
+    /// Asks for leader changes without cause.
+    EarlyStops,
     /// Runs twice under the same keys; every other replica and every client link has to do with
     /// one of the two, and at times with the other.
     Twins,
 }
 
 /// All misdeeds.
-pub const MISDEEDS: [Misdeed; 11] = [
+pub const MISDEEDS: [Misdeed; 17] = [
     Misdeed::MuteToClients,
     Misdeed::MuteToPeers,
     Misdeed::LieToClients,
@@ -146,6 +244,12 @@ pub const MISDEEDS: [Misdeed; 11] = [
     Misdeed::ForgeDecisions,
     Misdeed::Garbage,
     Misdeed::Selective,
+    Misdeed::StallAsLeader,
+    Misdeed::ProposeToFew,
+    Misdeed::EquivocateProposals,
+    Misdeed::LieInStopData,
+    Misdeed::LieInSync,
+    Misdeed::EarlyStops,
     Misdeed::Twins,
 ];
 
@@ -233,6 +337,16 @@ pub struct Plan {
     pub latency: Latency,
     /// What goes wrong in phase one.
     pub faults: Faults,
+    /// What replicas keep on disk.
+    pub storage: Storage,
+    /// How long a request may wait for the leader, in microseconds.
+    pub request_timeout: u64,
+    /// Instances between two checkpoints, at least.
+    pub checkpoint_every: u64,
+    /// Agreed time between two checkpoints, at least, in microseconds.
+    pub checkpoint_pause: u64,
+    /// How long work on a snapshot takes, about.
+    pub job_time: u64,
     /// How far each replica's wall clock is off, in thousandths of the allowed drift.
     pub skew: Vec<i64>,
     /// Byzantine replicas and what they do.
@@ -265,6 +379,11 @@ impl Plan {
             f,
             latency: Latency { base: 200, jitter: 200, spike_one_in: 0 },
             faults: Faults::default(),
+            storage: Storage::Memory,
+            request_timeout: 2 * S,
+            checkpoint_every: 20,
+            checkpoint_pause: 0,
+            job_time: MS,
             skew: vec![0; n],
             byzantine: Vec::new(),
             clients: vec![Client::steady()],
@@ -290,17 +409,19 @@ impl Plan {
         self.byzantine.iter().filter(move |(_, all)| does(all)).map(|(replica, _)| *replica)
     }
 
-    /// May correct replicas come to suspect the leader through the network's fault?
+    /// May the leader of regency 0 be suspected through other than clients' and followers' doing?
     #[must_use]
     pub fn leader_may_be_suspected(&self) -> bool {
         let faults = &self.faults;
-        !faults.partitions.is_empty()
+        self.byzantine.iter().any(|(replica, _)| *replica == 0)
+            || !faults.partitions.is_empty()
             || faults.peer_breaks > 0
             || !faults.pauses.is_empty()
             || !faults.slow.is_empty()
             || !faults.crashes.is_empty()
             || faults.clock_jumps.iter().any(|jump| jump.to.abs() > WITHIN_DRIFT)
             || self.latency.spike_one_in > 0
+            || self.storage.may_take() * 50 > self.request_timeout
     }
 }
 

@@ -1,21 +1,27 @@
 //! The driver of a simulated replica: what the daemon does, in virtual time.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use webbft_protocol::auth::{NoiseKeypair, PeerLink, ServerHandshake, SigningKey};
 use webbft_protocol::membership::{Cid, View};
-use webbft_protocol::replica::{LinkId, Notice, Parameters, Replica, ReplicaConfig, Start};
+use webbft_protocol::replica::{
+    Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica, ReplicaConfig,
+    StableSnapshot, Start, StateJob, VotesMemory,
+};
 use webbft_protocol::time::Now;
-use webbft_protocol::wire::{PeerMessage, ReplicaFrame, ReplicaHeader};
+use webbft_protocol::wire::{ReplicaFrame, ReplicaHeader};
 
 use super::byzantine::Byzantine;
+use super::disk::Disk;
 use super::draw_plan::draw_subset;
-use super::history::{Fact, Saying};
+use super::history::Fact;
 use super::network::{Carried, End, Owner, pair_of};
-use super::plan::{MS, Sabotage};
+use super::plan::{MS, RecordKind, Sabotage, Stage, Storage};
 use super::service::{Defect, Recorder};
+use super::words::word_of_message;
 use super::world::{Event, Phase, World};
 
 /// Frames that one turn reads from one client link.
@@ -35,7 +41,7 @@ enum PeerInput {
 
 /// A replica and its driver's state.
 pub struct ReplicaNode {
-    replica: Replica<Recorder>,
+    pub(super) replica: Replica<Recorder>,
     /// The member that it is.
     pub(super) position: usize,
     view: Arc<View>,
@@ -60,7 +66,24 @@ pub struct ReplicaNode {
     late_deadlines: u32,
     /// Is it none of the Byzantine ones?
     pub(super) correct: bool,
-    running: bool,
+    pub(super) running: bool,
+    pub(super) disk: Disk,
+    /// Has its disk been lost since it ran?
+    pub(super) lost_disk: bool,
+    /// Which of its lives this is: what is due in a former one no longer happens.
+    pub(super) life: u32,
+    /// Kind, count and position of records whose replica does not know that they are durable.
+    pub(super) marks: Vec<(RecordKind, u32, LogPosition)>,
+    /// Its ACCEPT of each instance, its last regency, and the last record that it knows to be durable.
+    pub(super) accepted: BTreeMap<Cid, LogPosition>,
+    pub(super) regency_recorded: LogPosition,
+    pub(super) known_durable: LogPosition,
+    /// Work on its state that is done in a while.
+    pub(super) job: Option<StateJob<Recorder>>,
+    /// What it knows and nobody else, because it is not durable yet.
+    pub(super) held: VecDeque<(LogPosition, Fact)>,
+    /// Records handed to the disk, by kind, over all its lives.
+    pub(super) recorded: BTreeMap<RecordKind, u32>,
     /// Has it lost its memory, and does not vote yet?
     pub(super) learning: bool,
     /// Its process stands still before this.
@@ -81,6 +104,18 @@ impl ReplicaNode {
         let plan = &world.plan;
         let mut parameters = Parameters::default();
         parameters.execution.ring = plan.events_kept;
+        parameters.execution.checkpoint_every = plan.checkpoint_every;
+        parameters.execution.checkpoint_pause = Duration::from_micros(plan.checkpoint_pause);
+        // The shorter waits in the same proportion to the longest as by default.
+        let timeout = Duration::from_micros(plan.request_timeout);
+        parameters.vouch_delay = timeout / 100;
+        parameters.fetch_delay = timeout / 130;
+        parameters.fetch_retry = timeout / 10;
+        parameters.request_timeout = timeout;
+        parameters.durability = match plan.storage {
+            Storage::Memory => Durability::Volatile,
+            Storage::Sync(_) | Storage::Async(_) => Durability::Logged,
+        };
         if plan.few_sessions {
             parameters.execution.sessions = 4;
         }
@@ -139,6 +174,16 @@ impl ReplicaNode {
             late_deadlines: 0,
             correct: misdeeds.is_none(),
             running: true,
+            disk: Disk::default(),
+            lost_disk: false,
+            life: 0,
+            marks: Vec::new(),
+            accepted: BTreeMap::new(),
+            regency_recorded: LogPosition::default(),
+            known_durable: LogPosition::default(),
+            job: None,
+            held: VecDeque::new(),
+            recorded: BTreeMap::new(),
             learning: false,
             paused_until: 0,
             turn_cost,
@@ -158,6 +203,13 @@ impl ReplicaNode {
     /// The process ends; what it has not read is lost.
     pub(super) fn stop(&mut self) {
         self.running = false;
+        self.life += 1;
+        self.marks.clear();
+        self.accepted.clear();
+        self.regency_recorded = LogPosition::default();
+        self.known_durable = LogPosition::default();
+        self.job = None;
+        self.held.clear();
         self.peer_inputs.clear();
         self.conns.clear();
         self.ready.clear();
@@ -166,21 +218,10 @@ impl ReplicaNode {
         self.timer_at = None;
     }
 
-    /// The process starts again, without any memory.
-    pub(super) fn start_again(&mut self, now: Now) {
-        let config = ReplicaConfig {
-            view: Arc::clone(&self.view),
-            me: self.position,
-            signing_key: self.signing_key.clone(),
-            start: Start::Learner,
-            parameters: self.parameters.clone(),
-        };
-        self.replica = Replica::new(config, Recorder::with_defect(self.defect), now);
-        self.running = true;
-        self.learning = true;
-        self.shown = 0;
-        self.state_shown = Cid::ZERO;
-        self.late_deadlines = 0;
+    /// The record of its ACCEPT of an instance, or of the last one before it: what others cannot
+    /// know of the decision before that is durable.
+    fn accepted_up_to(&self, cid: Cid) -> LogPosition {
+        self.accepted.range(..=cid).next_back().map_or_else(LogPosition::default, |(_, at)| *at)
     }
 
     pub(super) const fn is_byzantine(&self) -> bool {
@@ -189,6 +230,34 @@ impl ReplicaNode {
 
     pub(super) fn last_cid(&self) -> Cid {
         self.replica.status().last_cid
+    }
+
+    /// The process starts again, with what its disk remembers.
+    pub(super) fn start_again(
+        &mut self,
+        now: Now,
+        storage: Storage,
+        snapshot: Option<Arc<StableSnapshot>>,
+        records: Vec<Record>,
+    ) {
+        let start = if storage == Storage::Memory || std::mem::take(&mut self.lost_disk) {
+            Start::Learner
+        } else {
+            let votes = if self.learning { VotesMemory::Doubtful } else { VotesMemory::Complete };
+            Start::Recovered(Box::new(Recovered { snapshot, records, votes }))
+        };
+        let config = ReplicaConfig {
+            view: Arc::clone(&self.view),
+            me: self.position,
+            signing_key: self.signing_key.clone(),
+            start,
+            parameters: self.parameters.clone(),
+        };
+        self.replica = Replica::new(config, Recorder::with_defect(self.defect), now);
+        self.running = true;
+        self.shown = 0;
+        self.state_shown = Cid::ZERO;
+        self.late_deadlines = 0;
     }
 }
 
@@ -433,7 +502,7 @@ impl World {
                     Ok(()) => true,
                     Err(fault) => {
                         self.trace(|| format!("r{me} closes link {id}: {fault}"));
-                        self.stats.count("client link closed for a fault");
+                        self.stats.did("client link closed for a fault");
                         if correct {
                             let what = format!("replica {me} blames a correct client: {fault}");
                             self.stuck(what);
@@ -444,7 +513,7 @@ impl World {
             }
             Err(error) => {
                 self.trace(|| format!("r{me} closes link {id}: {error}"));
-                self.stats.count("frame refused by a replica");
+                self.stats.did("frame refused by a replica");
                 if correct && !must_fail {
                     let what = format!("replica {me} refuses a frame that is as it was sent");
                     self.stuck(what);
@@ -480,14 +549,14 @@ impl World {
             }
             Err((error, refusal)) => {
                 self.trace(|| format!("r{me} refuses link {id}: {error}"));
-                self.stats.count("handshake refused");
+                self.stats.did("handshake refused");
                 self.send_conn(id, 1, refusal.into());
                 false
             }
         }
     }
 
-    fn drain(&mut self, me: usize) {
+    pub(super) fn drain(&mut self, me: usize) {
         loop {
             let mut quiet = true;
             while let Some(out) = self.replicas[me].replica.poll_peer() {
@@ -495,7 +564,11 @@ impl World {
                 if self.plan.sabotage == Some(Sabotage::LeaderUnheard) && me == 0 {
                     continue;
                 }
-                self.show_word(me, &out.message);
+                if self.replicas[me].correct
+                    && let Some(word) = word_of_message(&self.view, &out.message)
+                {
+                    self.observe(&Fact::Said { replica: me, word });
+                }
                 let frames = match &mut self.replicas[me].byzantine {
                     Some(byzantine) => byzantine.to_peers(&out, &mut self.draw),
                     None => {
@@ -509,6 +582,18 @@ impl World {
                 quiet = false;
                 self.answer(me, out.link, out.frame);
             }
+            while let Some((position, record)) = self.replicas[me].replica.poll_record() {
+                quiet = false;
+                self.keep_record(me, position, record);
+            }
+            while let Some(job) = self.replicas[me].replica.poll_job() {
+                quiet = false;
+                self.begin_job(me, job);
+            }
+            while let Some(snapshot) = self.replicas[me].replica.poll_keep_snapshot() {
+                quiet = false;
+                self.begin_snapshot_write(me, snapshot);
+            }
             while let Some(notice) = self.replicas[me].replica.poll_notice() {
                 quiet = false;
                 self.notice(me, notice);
@@ -519,23 +604,8 @@ impl World {
         }
         self.show_log(me);
         self.set_deadline(me);
-    }
-
-    /// Shows the invariants by what a correct replica gives its word about an instance.
-    fn show_word(&mut self, me: usize, message: &PeerMessage) {
-        if !self.replicas[me].correct {
-            return;
-        }
-        let (kind, cid, epoch, hash) = match message {
-            PeerMessage::Propose { cid, epoch, batch, .. } => {
-                let hash = batch.hash(self.view.service, self.view.number, *cid);
-                (Saying::Proposes, *cid, *epoch, hash)
-            }
-            PeerMessage::Write { cid, epoch, hash } => (Saying::Writes, *cid, *epoch, *hash),
-            PeerMessage::Accept { cid, epoch, hash, .. } => (Saying::Accepts, *cid, *epoch, *hash),
-            _ => return,
-        };
-        self.observe(&Fact::Said { replica: me, kind, cid, epoch, hash });
+        self.begin_disk_write(me);
+        self.crash_if_due(me, Stage::HandedIn);
     }
 
     fn answer(&mut self, me: usize, link: LinkId, frame: ReplicaFrame) {
@@ -565,19 +635,43 @@ impl World {
         match notice {
             Notice::Decided { cid, hash, .. } => {
                 self.stats.instances = self.stats.instances.max(cid.0);
-                self.observe(&Fact::Decided { replica: me, cid, hash });
+                let after = self.replicas[me].accepted_up_to(cid);
+                self.observe_after(me, after, Fact::Decided { replica: me, cid, hash });
             }
             Notice::LeaderSuspected { .. } => {
-                self.stats.count("leader suspected");
+                self.stats.did("leader suspected");
                 self.observe(&Fact::LeaderSuspected { replica: me });
+            }
+            Notice::RegencyInstalled { regency, .. } => {
+                self.stats.regencies = self.stats.regencies.max(u64::from(regency.0));
+                let after = self.replicas[me].regency_recorded;
+                self.observe_after(me, after, Fact::RegencyInstalled { replica: me, regency });
+            }
+            Notice::CheckpointStable { .. } => self.stats.did("checkpoint stable at a replica"),
+            Notice::CheckpointSkipped { .. } => self.stats.did("checkpoint skipped"),
+            Notice::StateTransferred { cid, hash, .. } => {
+                self.stats.did("state transferred");
+                self.observe_after(
+                    me,
+                    LogPosition::default(),
+                    Fact::Transferred { replica: me, cid, hash },
+                );
+            }
+            Notice::StateDiverged { .. }
+            | Notice::CheckpointDisputed(_)
+            | Notice::TransferFailed { .. }
+            | Notice::SnapshotFailed { .. }
+                if self.plan.sabotage.is_none() =>
+            {
+                self.stuck(format!("replica {me}: {notice:?}"));
             }
             Notice::PeerMisbehaved { peer, fault } if !self.plan.liars().contains(&peer) => {
                 let what = format!("replica {me} blames correct replica {peer}: {fault}");
                 self.stuck(what);
             }
-            Notice::PeerMisbehaved { .. } => self.stats.count("replica caught misbehaving"),
+            Notice::PeerMisbehaved { .. } => self.stats.did("replica caught misbehaving"),
             Notice::Voting { .. } => {
-                self.stats.count("replica without memory votes again");
+                self.stats.did("replica without memory votes again");
                 self.replicas[me].learning = false;
             }
             _ => {}
@@ -594,7 +688,8 @@ impl World {
             let place = node.shown;
             let Some(entry) = node.replica.service().log().get(place).cloned() else { break };
             node.shown += 1;
-            self.observe(&Fact::Executed { replica: me, place, entry });
+            let after = node.accepted_up_to(entry.cid);
+            self.observe_after(me, after, Fact::Executed { replica: me, place, entry });
         }
         let last = self.replicas[me].last_cid();
         if last.0.is_multiple_of(STATE_EVERY) && last > self.replicas[me].state_shown {
@@ -608,7 +703,8 @@ impl World {
         let cid = node.last_cid();
         node.state_shown = cid;
         let digest = node.replica.service().digest();
-        self.observe(&Fact::State { replica: me, cid, digest });
+        let after = node.accepted_up_to(cid);
+        self.observe_after(me, after, Fact::State { replica: me, cid, digest });
     }
 
     // Time.

@@ -56,6 +56,7 @@ pub fn run_plan(plan: Plan, trace: bool) -> Outcome {
             hash: String::new(),
             statistics: Statistics { violations: 1, ..Statistics::default() },
             log: Vec::new(),
+            calls: Vec::new(),
         }
     })
 }

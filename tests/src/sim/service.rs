@@ -52,6 +52,15 @@ pub enum Action {
     },
     /// Panics, which must leave no trace.
     Panic,
+    /// Sets a register where it has the value that is expected.
+    Cas {
+        /// The register.
+        key: u8,
+        /// What it must have.
+        expect: u8,
+        /// The new value.
+        value: u8,
+    },
 }
 
 /// An operation.
@@ -120,7 +129,7 @@ impl Action {
     pub const fn changes(&self) -> Option<Query> {
         match self {
             Self::Append { key, .. } => Some(Query::List(*key)),
-            Self::Set { key, .. } => Some(Query::Register(*key)),
+            Self::Set { key, .. } | Self::Cas { key, .. } => Some(Query::Register(*key)),
             Self::Add { key, .. } => Some(Query::Counter(*key)),
             Self::Panic => None,
         }
@@ -238,7 +247,10 @@ impl Recorder {
             }
             Action::Set { value, .. } => cell.value = u64::from(value),
             Action::Add { amount, .. } => cell.value += u64::from(amount),
-            Action::Panic => {}
+            Action::Cas { expect, value, .. } if cell.value == u64::from(expect) => {
+                cell.value = u64::from(value);
+            }
+            Action::Cas { .. } | Action::Panic => {}
         }
         cell.changed = context.cid;
         let result = cell.answer(query);

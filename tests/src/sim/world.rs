@@ -8,16 +8,18 @@ use webbft_protocol::auth::{NoiseKeypair, SigningKey};
 use webbft_protocol::membership::{
     Cid, Digest, MacAlgorithm, Member, ReplicaId, ServiceId, View, ViewNumber,
 };
+use webbft_protocol::replica::StableSnapshot;
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 
 use super::attacker::AttackerNode;
 use super::audit::Audit;
+use super::call_history::{self, CallHistory};
 use super::client_node::ClientNode;
 use super::draw::Draw;
 use super::history::{Fact, Setting};
 use super::invariants::{Oracle, Violation};
 use super::network::{Conn, Pairs};
-use super::plan::{MS, Misdeed, Plan, Sabotage};
+use super::plan::{CrashPoint, MS, Misdeed, Plan, Sabotage, Storage};
 use super::queue::Queue;
 use super::replica_node::ReplicaNode;
 use super::report::{Outcome, Statistics};
@@ -72,6 +74,12 @@ pub enum Event {
     Crash(usize),
     /// And is started again.
     Restart(usize),
+    /// A write of a replica's disk, in this of its lives, is done.
+    DiskDone(usize, u32),
+    /// Work on a replica's state, in this of its lives, is done.
+    JobDone(usize, u32),
+    /// A snapshot of a replica, in this of its lives, is stored.
+    SnapshotStored(usize, u32, Arc<StableSnapshot>),
     /// Somebody is led to the other one of two twins.
     SwapTwin(usize),
     /// Faults stop.
@@ -126,6 +134,7 @@ pub struct World {
     pub(super) stats: Statistics,
     oracle: Oracle,
     audit: Audit,
+    calls: CallHistory,
     trace: bool,
     stuck: Vec<String>,
     done: bool,
@@ -180,6 +189,7 @@ impl World {
         let setting = Setting {
             byzantine: plan.liars(),
             leader_may_be_suspected: plan.leader_may_be_suspected(),
+            recorded: matches!(plan.storage, Storage::Sync(_)),
             tampering: plan.faults.tampered > 0,
             events_kept: plan.events_kept as u64,
             few_sessions: plan.few_sessions,
@@ -202,6 +212,7 @@ impl World {
             stats: Statistics::default(),
             oracle: Oracle::new(setting),
             audit: Audit::default(),
+            calls: CallHistory::default(),
             trace,
             stuck: Vec::new(),
             done: false,
@@ -251,7 +262,9 @@ impl World {
             self.queue.push(jump.at, Event::ClockJump(index));
         }
         for (index, crash) in faults.crashes.iter().enumerate() {
-            self.queue.push(crash.at, Event::Crash(index));
+            if let CrashPoint::At(at) = crash.when {
+                self.queue.push(at, Event::Crash(index));
+            }
         }
         self.queue.push(self.plan.phase_one, Event::PhaseTwo);
         self.queue.push(self.plan.phase_one + self.plan.phase_two, Event::Quiet);
@@ -284,17 +297,24 @@ impl World {
                 self.done = true;
             }
         }
+        let calls = self.calls.finish();
+        let mut violations = self.oracle.violations().to_vec();
+        match call_history::judge(&calls) {
+            Ok(violation) => violations.extend(violation),
+            Err(()) => self.stats.undecided += 1,
+        }
         self.stats.events = events;
         self.stats.simulated_micros = self.now;
         self.stats.executed = self.oracle.log().len() as u64;
-        self.stats.violations = self.oracle.violations().len() as u64;
+        self.stats.violations = violations.len() as u64;
         self.stats.stuck = self.stuck.len() as u64;
         Outcome {
-            violations: self.oracle.violations().to_vec(),
+            violations,
             stuck: self.stuck,
             hash: self.audit.hash(),
             statistics: self.stats,
             log: self.oracle.into_log(),
+            calls,
         }
     }
 
@@ -323,6 +343,9 @@ impl World {
             Event::ClockJump(index) => self.clock_jump(index),
             Event::Crash(index) => self.crash(index),
             Event::Restart(me) => self.restart(me),
+            Event::DiskDone(me, life) => self.disk_done(me, life),
+            Event::JobDone(me, life) => self.job_done(me, life),
+            Event::SnapshotStored(me, life, snapshot) => self.snapshot_stored(me, life, snapshot),
             Event::SwapTwin(position) => self.swap_twin(position),
             Event::PhaseTwo => {
                 self.phase = Phase::Two;
@@ -364,6 +387,11 @@ impl World {
             Event::ClockJump(index) => ("clock", [*index as u64, 0, 0], &[]),
             Event::Crash(index) => ("crash", [*index as u64, 0, 0], &[]),
             Event::Restart(me) => ("restart", [*me as u64, 0, 0], &[]),
+            Event::DiskDone(me, life) => ("disk", [*me as u64, u64::from(*life), 0], &[]),
+            Event::JobDone(me, life) => ("job", [*me as u64, u64::from(*life), 0], &[]),
+            Event::SnapshotStored(me, life, snapshot) => {
+                ("snapshot", [*me as u64, u64::from(*life), snapshot.cid().0], &[])
+            }
             Event::SwapTwin(position) => ("twin", [*position as u64, 0, 0], &[]),
             Event::PhaseTwo => ("phase two", [0; 3], &[]),
             Event::Quiet => ("quiet", [0; 3], &[]),
@@ -383,6 +411,7 @@ impl World {
 
     /// Shows a fact to the invariants.
     pub(super) fn observe(&mut self, fact: &Fact) {
+        self.calls.note(self.now, fact);
         let before = self.oracle.log().len();
         let found = self.oracle.observe(fact);
         for entry in &self.oracle.log()[before..] {
@@ -417,6 +446,9 @@ impl World {
         }
         let last: Vec<(usize, Cid)> =
             self.correct().map(|(me, node)| (me, node.last_cid())).collect();
+        if let Some((me, _)) = self.correct().find(|(_, node)| !node.held.is_empty()) {
+            return Some(format!("replica {me} has still to make durable what it knows"));
+        }
         if last.iter().any(|(_, cid)| *cid != last[0].1) {
             return Some(format!("correct replicas stand at {last:?} (position, instance)"));
         }

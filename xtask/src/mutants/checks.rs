@@ -1,6 +1,6 @@
 //! The checks that a mutant is put to: a test by name, or a range of the simulator's seeds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -77,17 +77,35 @@ impl Place<'_> {
         }
     }
 
-    /// Whether there is a test of that name; a check that runs nothing catches nothing.
-    pub(super) fn exists(&self, phase: &Phase, check: &Check) -> Result<()> {
-        let Check::Test(test) = check else { return Ok(()) };
-        let (mut arguments, filter) = parse(test)?;
-        arguments.push("--");
-        arguments.push("--list");
-        let mut command = self.cargo();
-        let Captured { output, .. } =
-            captured(phase, command.args(arguments).args(filter), Some(LIMIT))?;
-        if !output.lines().any(|line| line.ends_with(": test")) {
-            bail!("no test's name contains what `{test}` asks for");
+    /// Fails where a check names a test that is not there: it would catch nothing. `checks` are of
+    /// one test binary, `binary`.
+    fn exist(&self, phase: &Phase, binary: &str, checks: &[&str]) -> Result<()> {
+        let (mut arguments, _) = parse(binary)?;
+        arguments.extend(["--", "--list"]);
+        let Captured { output, .. } = captured(phase, self.cargo().args(arguments), Some(LIMIT))?;
+        let tests: Vec<&str> =
+            output.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+        for check in checks {
+            let (_, filter) = parse(check)?;
+            let filter = filter.unwrap_or_default();
+            if !tests.iter().any(|test| test.contains(filter)) {
+                bail!("no test's name contains what `{check}` asks for");
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs all checks, each test binary once. They must pass where there is no mutant.
+    pub(super) fn run_all(&self, phase: &Phase, checks: &BTreeSet<&Check>) -> Result<()> {
+        for (together, parts) in summary(checks)? {
+            match self.run(phase, &together)? {
+                Verdict::Passed => {}
+                Verdict::Failed(said) => bail!("`{together}` fails without a mutant: {said}"),
+                Verdict::DoesNotCompile(said) => bail!("the workspace does not compile:\n{said}"),
+            }
+            if let Check::Test(binary) = &together {
+                self.exist(phase, binary, &parts)?;
+            }
         }
         Ok(())
     }
@@ -156,19 +174,22 @@ fn parse(test: &str) -> Result<(Vec<&str>, Option<&str>)> {
     Ok((arguments, words.next()))
 }
 
-/// Fewer checks that run at least the same: each test binary once.
-pub(super) fn summary(checks: &BTreeSet<&Check>) -> Result<BTreeSet<Check>> {
-    checks
-        .iter()
-        .map(|check| match check {
-            Check::Sim(_) => Ok((*check).clone()),
+/// Fewer checks that run at least the same, each test binary once, with those that they stand for.
+fn summary<'a>(checks: &BTreeSet<&'a Check>) -> Result<BTreeMap<Check, Vec<&'a str>>> {
+    let mut summary: BTreeMap<Check, Vec<&str>> = BTreeMap::new();
+    for &check in checks {
+        match check {
+            Check::Sim(seeds) => {
+                summary.entry(check.clone()).or_default().push(seeds);
+            }
             Check::Test(test) => {
                 parse(test)?;
                 let words: Vec<&str> = test.split_whitespace().take(2).collect();
-                Ok(Check::Test(words.join(" ")))
+                summary.entry(Check::Test(words.join(" "))).or_default().push(test);
             }
-        })
-        .collect()
+        }
+    }
+    Ok(summary)
 }
 
 /// The first test that failed.
@@ -211,7 +232,9 @@ mod tests {
     fn each_test_binary_is_run_once() {
         let checks = ["p lib a", "p lib b", "p votes c"].map(|test| Check::Test(test.to_owned()));
         let summary = summary(&checks.iter().collect()).expect("well-formed");
-        let expected = ["p lib", "p votes"].map(|test| Check::Test(test.to_owned()));
+        let test = |test: &str| Check::Test(test.to_owned());
+        let expected =
+            [(test("p lib"), vec!["p lib a", "p lib b"]), (test("p votes"), vec!["p votes c"])];
         assert_eq!(summary, expected.into());
         assert_eq!(parse("p lib a").expect("well-formed").1, Some("a"));
         assert!(parse("p").is_err());

@@ -17,6 +17,19 @@ pub struct Agreement {
     last: BTreeMap<usize, Cid>,
 }
 
+impl Agreement {
+    fn compare(&mut self, replica: usize, cid: Cid, hash: Digest) -> Result<(), String> {
+        let (first, other) = *self.decided.entry(cid).or_insert((replica, hash));
+        if other == hash {
+            Ok(())
+        } else {
+            Err(format!(
+                "instance {cid}: replica {first} decided {other:?}, replica {replica} {hash:?}"
+            ))
+        }
+    }
+}
+
 impl Invariant for Agreement {
     fn name(&self) -> &'static str {
         "agreement"
@@ -25,21 +38,20 @@ impl Invariant for Agreement {
     fn check(&mut self, fact: &Fact, log: &[Executed], _: &Setting) -> Result<(), String> {
         match fact {
             Fact::Decided { replica, cid, hash } => {
-                let last = self.last.entry(*replica).or_default();
-                if cid.0 != last.0 + 1 {
+                let last = self.last.insert(*replica, *cid);
+                if let Some(last) = last
+                    && cid.0 != last.0 + 1
+                {
                     return Err(format!("replica {replica} decided {cid} after {last}"));
                 }
-                *last = *cid;
-                let (first, other) = *self.decided.entry(*cid).or_insert((*replica, *hash));
-                if other != *hash {
-                    return Err(format!(
-                        "instance {cid}: replica {first} decided {other:?}, replica {replica} \
-                         {hash:?}"
-                    ));
-                }
+                self.compare(*replica, *cid, *hash)?;
             }
-            // It learns again what it had decided, from the beginning.
-            Fact::Restarted { replica } => drop(self.last.remove(replica)),
+            Fact::Transferred { replica, cid, hash } => {
+                self.last.insert(*replica, *cid);
+                self.compare(*replica, *cid, *hash)?;
+            }
+            // It goes on where its log ends, or begins anew.
+            Fact::Restarted { replica, .. } => drop(self.last.remove(replica)),
             Fact::Executed { replica, place, entry } => match log.get(*place) {
                 Some(agreed) if agreed == entry => {}
                 Some(agreed) => {
@@ -81,6 +93,8 @@ mod tests {
         assert!(!check(Fact::Decided { replica: 0, cid: Cid(3), hash: hash(b"x") }));
         assert!(check(Fact::Decided { replica: 1, cid: Cid(1), hash: hash(b"x") }));
         assert!(!check(Fact::Decided { replica: 2, cid: Cid(1), hash: hash(b"y") }));
+        assert!(check(Fact::Transferred { replica: 2, cid: Cid(1), hash: hash(b"x") }));
+        assert!(!check(Fact::Transferred { replica: 2, cid: Cid(1), hash: hash(b"y") }));
         assert!(check(executed(1, 0, a)));
         assert!(!check(executed(2, 0, b)));
         assert!(check(Fact::State { replica: 0, cid: Cid(1), digest: hash(b"s") }));

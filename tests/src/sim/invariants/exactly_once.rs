@@ -21,7 +21,7 @@ impl Invariant for ExactlyOnce {
     }
 
     fn check(&mut self, fact: &Fact, _: &[Executed], _: &Setting) -> Result<(), String> {
-        if let Fact::Restarted { replica } = fact {
+        if let Fact::Restarted { replica, .. } = fact {
             self.seen.retain(|(other, ..), _| other != replica);
         }
         let Fact::Executed { replica, entry, .. } = fact else { return Ok(()) };

@@ -9,11 +9,14 @@ mod exactly_once;
 mod link_integrity;
 mod no_false_suspect;
 mod no_forged_operation;
-mod no_leader_suspicion;
 mod no_vote_twice;
+mod nothing_lost;
 mod reads_linearizable;
+mod recorded_before_said;
+mod regency_order;
 mod reply_validity;
 mod session_order;
+mod zero_leader_changes;
 
 use super::history::{Fact, Setting};
 use super::service::Executed;
@@ -24,11 +27,14 @@ pub use exactly_once::ExactlyOnce;
 pub use link_integrity::LinkIntegrity;
 pub use no_false_suspect::NoFalseSuspect;
 pub use no_forged_operation::NoForgedOperation;
-pub use no_leader_suspicion::NoLeaderSuspicion;
 pub use no_vote_twice::NoVoteTwice;
+pub use nothing_lost::NothingLost;
 pub use reads_linearizable::ReadsLinearizable;
+pub use recorded_before_said::RecordedBeforeSaid;
+pub use regency_order::RegencyOrder;
 pub use reply_validity::ReplyValidity;
 pub use session_order::{FIRST_ATTACKER, SessionOrder};
+pub use zero_leader_changes::ZeroLeaderChanges;
 
 /// One invariant.
 pub trait Invariant {
@@ -78,8 +84,11 @@ impl Oracle {
             Box::new(ReplyValidity::default()),
             Box::new(ReadsLinearizable::default()),
             Box::new(EventOrder::default()),
-            Box::new(NoLeaderSuspicion),
+            Box::new(ZeroLeaderChanges),
+            Box::new(RegencyOrder::default()),
             Box::new(NoVoteTwice::default()),
+            Box::new(RecordedBeforeSaid::default()),
+            Box::new(NothingLost::default()),
             Box::new(NoFalseSuspect),
             Box::new(LinkIntegrity),
         ];
@@ -133,16 +142,17 @@ pub(crate) mod testing {
 
     use bytes::Bytes;
     use webbft_protocol::client::Evidence;
-    use webbft_protocol::membership::{Cid, ClientId, ReplicaSet, ViewNumber};
+    use webbft_protocol::membership::{Cid, ClientId, Digest, Epoch, ReplicaSet, ViewNumber};
     use webbft_protocol::time::UnixMicros;
 
-    use super::super::history::{Fact, Setting};
+    use super::super::history::{Fact, Saying, Setting, Word};
     use super::super::service::{Action, Executed, Op, Tag};
 
     pub(crate) fn setting() -> Setting {
         Setting {
             byzantine: vec![3],
             leader_may_be_suspected: false,
+            recorded: false,
             tampering: false,
             events_kept: 16,
             few_sessions: false,
@@ -167,6 +177,11 @@ pub(crate) mod testing {
 
     pub(crate) fn executed(replica: usize, place: usize, entry: Executed) -> Fact {
         Fact::Executed { replica, place, entry }
+    }
+
+    pub(crate) fn said(replica: usize, kind: Saying, cid: u64, epoch: u32, of: &[u8]) -> Fact {
+        let hash = Digest::of(of);
+        Fact::Said { replica, word: Word { kind, cid: Cid(cid), epoch: Epoch(epoch), hash } }
     }
 
     pub(crate) fn evidence(cid: u64) -> Evidence {

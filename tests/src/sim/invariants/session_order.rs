@@ -24,7 +24,7 @@ impl Invariant for SessionOrder {
     }
 
     fn check(&mut self, fact: &Fact, _: &[Executed], _: &Setting) -> Result<(), String> {
-        if let Fact::Restarted { replica } = fact {
+        if let Fact::Restarted { replica, .. } = fact {
             self.last.retain(|(other, ..), _| other != replica);
         }
         let Fact::Executed { replica, entry, .. } = fact else { return Ok(()) };

@@ -1,0 +1,1 @@
+//! Byzantine clients against real replicas.

@@ -804,3 +804,51 @@ fn any_order_of_faults_ends_in_one_state() {
     }
     assert!(transfers > 20, "{transfers} state transfers");
 }
+
+/// N3, S5: what a replica has by transfer alone proves its last decision in a leader change.
+#[test]
+fn a_fetched_state_proves_the_last_decision() {
+    let mut net = net(4);
+    let client = net.client();
+    net.isolate(3);
+    order(&mut net, client, 1..=8);
+    net.rejoin(3);
+    net.wait_ms(500);
+    assert_eq!(transferred(&net, 3), [(Cid(0), Cid(8))]);
+    // The leader stops: a quorum needs replica 3's STOPDATA.
+    net.isolate(0);
+    net.invoke(client, 9, "together");
+    net.wait_ms(20_000);
+    for replica in 1..4 {
+        assert_eq!(net.logs()[replica].last(), Some(&"together"), "replica {replica}");
+        assert!(net.replicas[replica].status().regency.0 > 0);
+        assert_eq!(faults(&net, replica), []);
+    }
+}
+
+/// N3, C6: a replica decided on a bad signature, and the decision that would prove it to others is
+/// forgotten everywhere: the state that follows helps it on.
+#[test]
+fn a_decision_without_proof_is_left_behind_by_a_transfer() {
+    let mut net = net(6);
+    let client = net.client();
+    order(&mut net, client, 1..=5);
+    net.tamper = Some(Box::new(|from, to, message| match message {
+        PeerMessage::Accept { cid: Cid(6), epoch, hash, .. } if (from, to) == (0, 3) => {
+            let signature = Bytes::from_static(&[7; 64]);
+            vec![PeerMessage::Accept { cid: Cid(6), epoch, hash, signature }]
+        }
+        PeerMessage::Accept { cid: Cid(6), .. } if (from, to) == (2, 3) => vec![],
+        PeerMessage::Decided(_) if to == 3 => vec![],
+        other => vec![other],
+    }));
+    order(&mut net, client, 6..=11);
+    assert_eq!(net.replicas[3].status().last_cid, Cid(6));
+    assert_eq!(stable(&net, 0).last().map(|id| id.cid), Some(Cid(6)));
+    order(&mut net, client, 12..=13);
+    net.wait_ms(1000);
+    assert_eq!(transferred(&net, 3), [(Cid(6), Cid(12))]);
+    net.tamper = None;
+    net.wait_ms(1000);
+    assert_equal_states(&net);
+}

@@ -520,6 +520,8 @@ fn evidence_is_checked() {
     // Of another's making, of another epoch, with a bad signature, of one proposal.
     assert!(!proves(&two_proposals(&view, 2, Epoch(2))));
     assert!(!proves(&two_proposals(&view, 1, Epoch(1))));
+    // The leader before was faulty; this one may be correct.
+    assert!(!proves(&two_proposals(&view, 0, Epoch(1))));
     let Evidence::TwoProposals { cid, epoch, proposals: [first, second] } = good;
     let bad = (second.0, Bytes::from_static(&[7; 64]));
     let evidence = |proposals| Evidence::TwoProposals { cid, epoch, proposals };

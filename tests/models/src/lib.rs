@@ -4,6 +4,7 @@
 //! check the design. Each rule is a field of a `Rules` struct; taking one out must produce a
 //! counterexample. `docs/models.md` has scopes, counts and verdicts.
 
+pub mod admission;
 pub mod checker;
 pub mod instances;
 pub mod stops;

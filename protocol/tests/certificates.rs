@@ -5,10 +5,13 @@ mod common;
 use bytes::Bytes;
 use common::{signing_key, view};
 use webbft_protocol::auth::{
-    CertificateError, PeerError, PeerLink, VerifiedCertificate, sign_accept,
+    CertificateError, PeerError, PeerLink, VerifiedCertificate, VerifiedCheckpoint, sign_accept,
+    sign_checkpoint,
 };
 use webbft_protocol::membership::{Cid, Digest, Epoch, ReplicaId, ServiceId, View, ViewNumber};
-use webbft_protocol::wire::{Certificate, PeerEnvelope, PeerMessage};
+use webbft_protocol::wire::{
+    Certificate, CheckpointCertificate, CheckpointId, PeerEnvelope, PeerMessage,
+};
 
 const CID: Cid = Cid(5);
 const EPOCH: Epoch = Epoch(2);
@@ -91,6 +94,26 @@ fn a_bad_signature_poisons_nothing() {
         short.signatures[2] = bad;
         assert_eq!(check(&view, &short), too_few(2));
     }
+}
+
+/// C2, C3: a stable checkpoint is a quorum's word for instance, batch and state together.
+#[test]
+fn a_checkpoint_certifies_batch_and_state() {
+    let view = view(4, 1);
+    let signed = CheckpointId { cid: CID, hash: HASH, digest: Digest([3; 32]) };
+    let of = |checkpoint, by: &[usize]| {
+        let sign = |&index| (id(index), sign_checkpoint(&signing_key(index), &view, &signed));
+        let signatures = by.iter().map(sign).collect();
+        VerifiedCheckpoint::check(&view, &CheckpointCertificate { checkpoint, signatures })
+            .map(|stable| stable.id())
+    };
+    let too_few = |valid| Err(CertificateError::TooFew { valid, needed: 3 });
+    assert_eq!(of(signed, &[0, 1, 3]), Ok(signed));
+    assert_eq!(of(signed, &[0, 1, 1]), too_few(2));
+    let by = &[0, 1, 2, 3];
+    assert_eq!(of(CheckpointId { cid: Cid(6), ..signed }, by), too_few(0));
+    assert_eq!(of(CheckpointId { hash: Digest([8; 32]), ..signed }, by), too_few(0));
+    assert_eq!(of(CheckpointId { digest: Digest([8; 32]), ..signed }, by), too_few(0));
 }
 
 /// Between replicas every frame names its service and its view.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{Log, Net, signing_key};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 use webbft_protocol::auth::{CertificateError, PeerLink, sign_checkpoint};
 use webbft_protocol::execution::{ExecutionLimits, Executor, SnapshotError};
 use webbft_protocol::membership::{Cid, Digest, ReplicaId};
@@ -715,4 +717,138 @@ fn a_snapshot_that_cannot_be_read_is_fetched() {
     assert_eq!(replica.poll_notice(), Some(Notice::TransferFailed { cid: Cid(8), error }));
     assert_eq!(replica.poll_notice(), Some(Notice::Learning));
     assert_eq!(replica.status().last_cid, Cid(0));
+}
+
+/// Replicas that lose each other, restart without memory, and take and restore snapshots slowly, in
+/// any order: in the end all have executed everything once, and have the same state.
+#[test]
+fn any_order_of_faults_ends_in_one_state() {
+    let mut transfers = 0;
+    for seed in 0..40 {
+        let mut draw = ChaCha8Rng::seed_from_u64(seed);
+        let mut net = net(3);
+        net.slow_jobs = true;
+        let client = net.client();
+        let mut linked = vec![0, 1, 2, 3];
+        let mut number = 0;
+        for _ in 0..150 {
+            match draw.next_u32() % 16 {
+                0..6 => {
+                    number += 1;
+                    let text = Bytes::from(format!("{number}"));
+                    let body = net.request(client, number, Operation::Execute(text));
+                    net.submit(client, &body, &linked);
+                }
+                6..9 => {
+                    for _ in 0..draw.next_u32() % 60 {
+                        net.step(draw.next_u32() as usize);
+                    }
+                }
+                9 | 10 => {
+                    let (a, b) = (draw.next_u32() as usize % 4, draw.next_u32() as usize % 4);
+                    if a != b {
+                        net.disconnect(a, b);
+                    }
+                }
+                11 => {
+                    let a = draw.next_u32() as usize % 4;
+                    net.rejoin(a);
+                }
+                12 => (0..4).for_each(|replica| net.finish_job(replica)),
+                13 => {
+                    // One at a time forgets its votes, and one keeps its links to the client.
+                    let me = draw.next_u32() as usize % 4;
+                    let learning = net.replicas.iter().any(|replica| replica.status().learner);
+                    if !learning && me < 2 {
+                        linked.retain(|&other| other != me);
+                        net.restart(me);
+                    }
+                }
+                14 => net.wait_ms(u64::from(draw.next_u32() % 40)),
+                _ => {
+                    (0..4).for_each(|replica| net.finish_job(replica));
+                    net.wait_ms(u64::from(draw.next_u32() % 3000));
+                }
+            }
+            // The session's window.
+            if number % 100 == 0 {
+                net.run();
+            }
+        }
+        net.slow_jobs = false;
+        for replica in 0..4 {
+            net.finish_job(replica);
+            net.rejoin(replica);
+        }
+        net.wait_ms(60_000);
+        for replica in 0..4 {
+            assert_eq!(faults(&net, replica), [], "seed {seed}, replica {replica}");
+            let wrong = |notice: &&Notice| {
+                matches!(
+                    notice,
+                    Notice::StateDiverged { .. }
+                        | Notice::CheckpointDisputed(_)
+                        | Notice::TransferFailed { .. }
+                )
+            };
+            assert_eq!(net.notices[replica].iter().find(wrong), None, "seed {seed}");
+            let status = net.replicas[replica].status();
+            assert!(!status.learner, "seed {seed}, replica {replica}: {status:?}");
+        }
+        let expected: Vec<String> = (1..=number).map(|number| number.to_string()).collect();
+        for (replica, log) in net.logs().into_iter().enumerate() {
+            assert_eq!(log, expected, "seed {seed}, replica {replica}");
+        }
+        assert_equal_states(&net);
+        transfers += (0..4).map(|replica| transferred(&net, replica).len()).sum::<usize>();
+    }
+    assert!(transfers > 20, "{transfers} state transfers");
+}
+
+/// N3, S5: what a replica has by transfer alone proves its last decision in a leader change.
+#[test]
+fn a_fetched_state_proves_the_last_decision() {
+    let mut net = net(4);
+    let client = net.client();
+    net.isolate(3);
+    order(&mut net, client, 1..=8);
+    net.rejoin(3);
+    net.wait_ms(500);
+    assert_eq!(transferred(&net, 3), [(Cid(0), Cid(8))]);
+    // The leader stops: a quorum needs replica 3's STOPDATA.
+    net.isolate(0);
+    net.invoke(client, 9, "together");
+    net.wait_ms(20_000);
+    for replica in 1..4 {
+        assert_eq!(net.logs()[replica].last(), Some(&"together"), "replica {replica}");
+        assert!(net.replicas[replica].status().regency.0 > 0);
+        assert_eq!(faults(&net, replica), []);
+    }
+}
+
+/// N3, C6: a replica decided on a bad signature, and the decision that would prove it to others is
+/// forgotten everywhere: the state that follows helps it on.
+#[test]
+fn a_decision_without_proof_is_left_behind_by_a_transfer() {
+    let mut net = net(6);
+    let client = net.client();
+    order(&mut net, client, 1..=5);
+    net.tamper = Some(Box::new(|from, to, message| match message {
+        PeerMessage::Accept { cid: Cid(6), epoch, hash, .. } if (from, to) == (0, 3) => {
+            let signature = Bytes::from_static(&[7; 64]);
+            vec![PeerMessage::Accept { cid: Cid(6), epoch, hash, signature }]
+        }
+        PeerMessage::Accept { cid: Cid(6), .. } if (from, to) == (2, 3) => vec![],
+        PeerMessage::Decided(_) if to == 3 => vec![],
+        other => vec![other],
+    }));
+    order(&mut net, client, 6..=11);
+    assert_eq!(net.replicas[3].status().last_cid, Cid(6));
+    assert_eq!(stable(&net, 0).last().map(|id| id.cid), Some(Cid(6)));
+    order(&mut net, client, 12..=13);
+    net.wait_ms(1000);
+    assert_eq!(transferred(&net, 3), [(Cid(6), Cid(12))]);
+    net.tamper = None;
+    net.wait_ms(1000);
+    assert_equal_states(&net);
 }

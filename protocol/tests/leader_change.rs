@@ -3,6 +3,10 @@
 
 mod common;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use bytes::Bytes;
 use common::{Net, START, signing_key};
 use webbft_protocol::auth::{sign_accept, sign_stop_data};
@@ -334,6 +338,27 @@ fn nothing_is_said_before_it_is_durable() {
     net.make_durable(3);
     net.wait_ms(500);
     assert_eq!(net.replies(client, 3).len(), 1);
+}
+
+/// S8: who installs a regency gives its leader the full time, though requests were overdue in the
+/// one before.
+#[test]
+fn a_new_leader_is_not_stopped_at_once() {
+    let mut net = Net::new(4, 1);
+    let client = net.client();
+    let wanted = Rc::new(RefCell::new(BTreeSet::new()));
+    let seen = Rc::clone(&wanted);
+    net.tamper = Some(Box::new(move |_, _, message| {
+        if let PeerMessage::Stop { regency, .. } = &message {
+            seen.borrow_mut().insert(*regency);
+        }
+        vec![message]
+    }));
+    net.isolate(0);
+    net.invoke(client, 1, "x");
+    net.wait_ms(2500);
+    assert_eq!(regencies(&net), [0, 1, 1, 1]);
+    assert_eq!(*wanted.borrow(), [Regency(1)].into());
 }
 
 /// N4: a STOPDATA that is asked for in the turn in which it is made waits for its record, too.

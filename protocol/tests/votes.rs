@@ -345,6 +345,32 @@ fn a_forged_decision_is_not_executed() {
     assert_eq!(last_cid(&mut net), Cid(1));
 }
 
+/// N3: a bad signature among a quorum's ACCEPTs is left out; with another one the decision is
+/// proven, and can be shown to others.
+#[test]
+fn a_bad_accept_is_replaced() {
+    let mut net = Net::new(4, 1);
+    let batch = batch(1, vec![]);
+    let (cid, epoch) = FIRST;
+    let hash = batch.hash(net.view.service, net.view.number, cid);
+    propose(&mut net, 0, cid, &batch);
+    let signature = Bytes::from_static(&[7; 64]);
+    net.tell(0, ME, PeerMessage::Accept { cid, epoch, hash, signature });
+    accept(&mut net, 1, hash);
+    assert_eq!(last_cid(&mut net), cid);
+    net.replicas[ME].handle_deadline(net.now);
+    let served = |net: &mut Net| {
+        net.tell(2, ME, PeerMessage::FetchDecisions { from: cid });
+        net.said(ME).iter().any(|(_, message)| matches!(message, PeerMessage::Decided(_)))
+    };
+    assert!(!served(&mut net));
+    accept(&mut net, 2, hash);
+    net.said(ME);
+    net.replicas[ME].handle_deadline(net.now);
+    assert!(served(&mut net));
+    assert_eq!(notices(&mut net)[1..], [caught(0, ProposalFault::AcceptSignature)]);
+}
+
 /// N5: the bodies must be those that the batch's digests name.
 #[test]
 fn a_decision_with_other_bodies_is_not_executed() {

@@ -4,6 +4,8 @@
 //! which every compiler has, and no sanitizer, since there is no unsafe code of ours to watch.
 
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -15,7 +17,8 @@ use crate::ui::Phase;
 use crate::workspace::{path, root, shown, target};
 
 /// The targets, each with its share of the time.
-const TARGETS: [(&str, u64); 4] = [("wire", 1), ("link", 1), ("replica", 6), ("proxy", 4)];
+const TARGETS: [(&str, u64); 5] =
+    [("wire", 1), ("link", 1), ("snapshot", 1), ("replica", 6), ("proxy", 3)];
 /// Where bolero keeps a target's inputs, from the root of the repository.
 const KEPT: &str = "tests/fuzz/tests/__fuzz__";
 /// Inputs are no longer than this.
@@ -73,26 +76,21 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// Builds the targets with coverage counters; gives the test binaries by name.
 fn build() -> Result<Vec<(String, PathBuf)>> {
     let phase = Phase::start("fuzz targets with coverage counters");
-    let flags = [
-        "--cfg fuzzing",
-        "--cfg fuzzing_libfuzzer",
-        "-Cpasses=sancov-module",
-        "-Cllvm-args=-sanitizer-coverage-level=4",
-        "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-        "-Cllvm-args=-sanitizer-coverage-pc-table",
-        "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    ];
+    let counters = counting_compiler()?;
     let triple = host()?;
     let cargo = |format: &str| {
         let mut command = tools::cargo();
         command
-            .args(["test", "--no-run", "--release", "--package", "webbft-fuzz", "--tests"])
+            .args(["test", "--no-run", "--release", "--package", "webbft-fuzz"])
+            // Others do not link: only these have a main function for libFuzzer.
+            .args(TARGETS.iter().flat_map(|(name, _)| ["--test", name]))
             .args(["--message-format", format])
             // With a target named, build scripts and macros are built without these flags.
             .args(["--target", &triple])
             .arg("--target-dir")
             .arg(target().join("fuzz/build"))
-            .env("RUSTFLAGS", flags.join(" "))
+            .env("RUSTFLAGS", "--cfg fuzzing --cfg fuzzing_libfuzzer")
+            .env("RUSTC_WORKSPACE_WRAPPER", &counters)
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true")
@@ -115,6 +113,26 @@ fn build() -> Result<Vec<(String, PathBuf)>> {
     }
     phase.done("");
     Ok(binaries)
+}
+
+/// A script that runs the compiler with coverage counters, for our own crates only: signatures
+/// and hashes are slow enough, and nothing is to be found in them.
+fn counting_compiler() -> Result<PathBuf> {
+    const SCRIPT: &str = "#!/bin/sh\n\
+        exec \"$@\" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \\\n  \
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \\\n  \
+        -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares\n";
+    let folder = target().join("fuzz");
+    fs::create_dir_all(&folder).context("cannot make target/fuzz")?;
+    let script = folder.join("rustc-with-counters");
+    // Written anew it would make Cargo build everything again.
+    if fs::read_to_string(&script).is_ok_and(|known| known == SCRIPT) {
+        return Ok(script);
+    }
+    fs::write(&script, SCRIPT).context("cannot write target/fuzz/rustc-with-counters")?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))
+        .context("cannot make target/fuzz/rustc-with-counters executable")?;
+    Ok(script)
 }
 
 fn host() -> Result<String> {
@@ -153,12 +171,15 @@ fn folders(name: &str) -> Result<[String; 3]> {
 
 fn fuzz(name: &str, binaries: &[(String, PathBuf)], seconds: u64) -> Result<()> {
     let [collected, kept, broken] = folders(name)?;
+    begin(&collected)?;
     let arguments = [
         collected,
         kept,
         format!("-artifact_prefix={broken}/"),
         format!("-max_total_time={seconds}"),
         format!("-max_len={MAX_LEN}"),
+        // A sequence of inputs has to be long to get anywhere.
+        "-len_control=0".to_owned(),
         "-timeout=60".to_owned(),
         "-use_value_profile=1".to_owned(),
         "-print_final_stats=1".to_owned(),
@@ -169,6 +190,22 @@ fn fuzz(name: &str, binaries: &[(String, PathBuf)], seconds: u64) -> Result<()> 
     )?;
     // Nothing broke: the folder is empty unless an earlier run left something.
     let _ = fs::remove_dir(path(&broken));
+    Ok(())
+}
+
+/// Inputs to begin with, where nothing has been collected: any bytes, and enough of them.
+fn begin(collected: &str) -> Result<()> {
+    let folder = path(collected);
+    if fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Ok(());
+    }
+    let mut random = fs::File::open("/dev/urandom").context("cannot open /dev/urandom")?;
+    for index in 0..32 {
+        let mut bytes = vec![0; MAX_LEN / 2];
+        random.read_exact(&mut bytes).context("cannot read /dev/urandom")?;
+        let file = folder.join(format!("random-{index}"));
+        fs::write(&file, bytes).with_context(|| format!("cannot write {}", shown(&file)))?;
+    }
     Ok(())
 }
 

@@ -20,8 +20,8 @@ pub(super) const MAX_DELETED: usize = 10_000;
 /// is the latest instance that was forgotten. A key that is not here at all was therefore last
 /// changed at `older` or before, and "absent as of `older`" is a true answer: nothing could have
 /// changed it since.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Saved", into = "Saved")]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Saved")]
 pub(super) struct Store {
     /// Persistent maps: a clone shares everything.
     keys: RedBlackTreeMapSync<Arc<str>, Slot>,
@@ -41,7 +41,7 @@ struct Slot {
 }
 
 /// The snapshot: what the rest can be computed from.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Saved {
     /// In order of the keys.
     keys: Vec<(String, Option<String>, Cid)>,
@@ -132,16 +132,22 @@ impl Store {
     }
 }
 
-impl From<Store> for Saved {
-    fn from(store: Store) -> Self {
-        let keys = store
+/// [`Saved`] as it is written: without copying every text first.
+#[derive(Serialize)]
+struct Saving<'a> {
+    keys: Vec<(&'a str, Option<&'a str>, Cid)>,
+    older: Cid,
+    last_change: Cid,
+}
+
+impl Serialize for Store {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let keys = self
             .keys
             .iter()
-            .map(|(key, slot)| {
-                (key.to_string(), slot.value.as_deref().map(str::to_owned), slot.changed)
-            })
+            .map(|(key, slot)| (&**key, slot.value.as_deref(), slot.changed))
             .collect();
-        Self { keys, older: store.older, last_change: store.last_change }
+        Saving { keys, older: self.older, last_change: self.last_change }.serialize(serializer)
     }
 }
 

@@ -250,10 +250,10 @@ impl<S: Service> Replica<S> {
             Ok(None) => {}
             Err(fault) => return self.misbehaved(peer, PeerFault::Checkpoint(fault)),
         }
-        let last = self.consensus.last();
+        let proven = self.consensus.proven();
         let Some(stable) = self.checkpoints.stable().cloned() else { return };
         // Decisions may come from others meanwhile: they are asked as well (rule N5).
-        if self.transfer.is_none() && first > last.next() && stable.id().cid > last {
+        if self.transfer.is_none() && first > proven.next() && stable.id().cid > proven {
             self.begin_transfer(stable);
         }
     }
@@ -278,7 +278,7 @@ impl<S: Service> Replica<S> {
         self.snapshots.begin_turn();
         let Some(mut transfer) = self.transfer.take() else { return };
         let target = transfer.target().id().cid;
-        if !self.suspended && self.consensus.last() >= target {
+        if !self.suspended && self.consensus.proven() >= target {
             // The decisions came from somewhere.
             return;
         }
@@ -314,10 +314,11 @@ impl<S: Service> Replica<S> {
     fn install(&mut self, stable: StableSnapshot, restored: Executor<S>) {
         self.restoring = None;
         let id = stable.certificate().id();
-        let from = self.consensus.last();
-        if !self.suspended && from >= id.cid {
+        // It may be about the last decision, which this replica cannot prove otherwise.
+        if !self.suspended && self.consensus.proven() >= id.cid {
             return;
         }
+        let from = self.consensus.last();
         let before = std::mem::replace(&mut self.executor, restored);
         self.suspended = false;
         self.consensus.install_checkpoint(stable.certificate(), self.executor.time());

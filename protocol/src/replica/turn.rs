@@ -18,6 +18,8 @@ impl<S: Service> Replica<S> {
         }
         self.dirty = false;
         self.advance_transfer();
+        // First, what the inputs have led to: a regency that has just begun has its full time.
+        self.flush();
         self.consensus.set_overdue(self.leader_timer.is_overdue());
         // A state that is wrong decides nothing (rule C4).
         while !self.suspended {

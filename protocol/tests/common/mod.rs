@@ -19,7 +19,7 @@ use webbft_protocol::membership::{
 };
 use webbft_protocol::replica::{
     ClientFault, Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica,
-    ReplicaConfig, StableSnapshot, Start, VotesMemory,
+    ReplicaConfig, StableSnapshot, Start, StateJob, VotesMemory,
 };
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
@@ -126,6 +126,9 @@ pub struct Net {
     pub lost: fn(usize, usize, &PeerMessage) -> bool,
     /// Every proposal that was made.
     pub proposed: Vec<Batch>,
+    /// Jobs are done when the test says so, and not at once.
+    pub slow_jobs: bool,
+    pub jobs: Vec<Option<StateJob<Log>>>,
     parameters: Parameters,
     next_link: u64,
 }
@@ -174,6 +177,8 @@ impl Net {
             positions: vec![LogPosition::default(); n],
             lost: |_, _, _| false,
             proposed: Vec::new(),
+            slow_jobs: false,
+            jobs: (0..n).map(|_| None).collect(),
             parameters,
             next_link: 0,
         };
@@ -260,8 +265,17 @@ impl Net {
 
     fn start(&mut self, me: usize, start: Start) {
         let service = Log::default();
+        self.jobs[me] = None;
         self.replicas[me] =
             Self::replica(&self.view, me, start, &self.parameters, service, self.now);
+    }
+
+    /// The job that a replica has under way is done.
+    pub fn finish_job(&mut self, index: usize) {
+        if let Some(job) = self.jobs[index].take() {
+            self.replicas[index].handle_job_done(self.now, job.run());
+            self.drain(index);
+        }
     }
 
     /// Puts a message on the wire as if `from` had sent it.
@@ -341,32 +355,45 @@ impl Net {
             self.replicas[index].handle_snapshot_durable(self.now, cid);
         }
         if let Some(job) = self.replicas[index].poll_job() {
-            self.replicas[index].handle_job_done(self.now, job.run());
-            self.drain(index);
+            self.jobs[index] = Some(job);
+        }
+        if !self.slow_jobs {
+            self.finish_job(index);
         }
     }
 
     /// Delivers everything until nothing moves.
     pub fn run(&mut self) {
-        loop {
-            for index in 0..self.replicas.len() {
-                self.drain(index);
-            }
-            let Some((&(from, to), _)) = self.wires.iter().find(|(_, queue)| !queue.is_empty())
-            else {
-                return;
-            };
-            let message = self.wires.get_mut(&(from, to)).unwrap().pop_front().unwrap();
-            let arriving = match &mut self.tamper {
-                Some(tamper) => tamper(from, to, message),
-                None => vec![message],
-            };
-            for message in arriving {
-                let bytes = PeerLink::encode(&self.view, message);
-                let verified = PeerLink::authenticated(&self.view, from).open(&bytes).unwrap();
-                self.replicas[to].handle_peer_message(self.now, verified);
-            }
+        while self.step(0) {}
+    }
+
+    /// Delivers the next message of one of the wires that have any, `pick` says which; false
+    /// where there is none.
+    pub fn step(&mut self, pick: usize) -> bool {
+        for index in 0..self.replicas.len() {
+            self.drain(index);
         }
+        let waiting: Vec<(usize, usize)> = self
+            .wires
+            .iter()
+            .filter(|(_, queue)| !queue.is_empty())
+            .map(|(pair, _)| *pair)
+            .collect();
+        if waiting.is_empty() {
+            return false;
+        }
+        let (from, to) = waiting[pick % waiting.len()];
+        let message = self.wires.get_mut(&(from, to)).unwrap().pop_front().unwrap();
+        let arriving = match &mut self.tamper {
+            Some(tamper) => tamper(from, to, message),
+            None => vec![message],
+        };
+        for message in arriving {
+            let bytes = PeerLink::encode(&self.view, message);
+            let verified = PeerLink::authenticated(&self.view, from).open(&bytes).unwrap();
+            self.replicas[to].handle_peer_message(self.now, verified);
+        }
+        true
     }
 
     /// Lets time pass, firing timers on the way.

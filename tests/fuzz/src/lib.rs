@@ -12,9 +12,11 @@ mod messages;
 mod proxy;
 mod replica;
 mod service;
+mod snapshot;
 mod wire;
 
 pub use link::link;
 pub use proxy::proxy;
-pub use replica::replica;
+pub use replica::{replica, run as run_replicas};
+pub use snapshot::snapshot;
 pub use wire::wire;

@@ -2,14 +2,15 @@
 //! messages repeated or damaged.
 
 use bytes::Bytes;
-use webbft_protocol::auth::{sign_accept, sign_propose};
+use webbft_protocol::auth::{sign_accept, sign_checkpoint, sign_propose, sign_stop_data};
 use webbft_protocol::membership::{
-    Cid, ClientId, Digest, Epoch, ReplicaId, SessionId, View, ViewNumber,
+    Cid, ClientId, Digest, Epoch, Regency, ReplicaId, SessionId, View, ViewNumber,
 };
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
-    Batch, BatchEntry, Certificate, Decision, PeerEnvelope, PeerMessage, Request, RequestId, Vouch,
-    VouchGroup,
+    Batch, BatchEntry, Certificate, CheckpointCertificate, CheckpointId, Decision, Evidence,
+    LastProof, Manifest, PeerEnvelope, PeerMessage, Request, RequestId, SignedStopData, StopData,
+    Sync, Vouch, VouchGroup,
 };
 
 use crate::choices::Choices;
@@ -26,6 +27,14 @@ pub(crate) struct Known {
     hashes: Vec<Digest>,
     batches: Vec<Batch>,
     heard: Vec<PeerMessage>,
+    stop_datas: Vec<SignedStopData>,
+    certificates: Vec<(Cid, Digest, Certificate)>,
+    checkpoints: Vec<CheckpointId>,
+    stable: Vec<CheckpointCertificate>,
+    manifests: Vec<Manifest>,
+    chunks: Vec<Bytes>,
+    /// The latest regency that any replica has installed.
+    pub(crate) regency: Regency,
     /// The last instance that any replica has decided.
     pub(crate) last: Cid,
 }
@@ -57,6 +66,23 @@ impl Known {
                 keep(&mut self.batches, batch.clone());
             }
             PeerMessage::Write { hash, .. } => keep(&mut self.hashes, *hash),
+            PeerMessage::StopData(data) => keep(&mut self.stop_datas, data.clone()),
+            PeerMessage::Sync(sync) => {
+                for data in &sync.stop_datas {
+                    keep(&mut self.stop_datas, data.clone());
+                }
+            }
+            PeerMessage::Checkpoint { checkpoint, .. } => keep(&mut self.checkpoints, *checkpoint),
+            PeerMessage::StableCheckpoint { certificate, .. } => {
+                keep(&mut self.stable, certificate.clone());
+            }
+            PeerMessage::Manifest(manifest) => keep(&mut self.manifests, manifest.clone()),
+            PeerMessage::Chunk { bytes, .. } => keep(&mut self.chunks, bytes.clone()),
+            PeerMessage::Decided(decision) => {
+                let hash = decision.batch.hash(view.service, view.number, decision.cid);
+                let certificate = decision.certificate.clone();
+                keep(&mut self.certificates, (decision.cid, hash, certificate));
+            }
             _ => {}
         }
         keep(&mut self.heard, message.clone());
@@ -107,8 +133,9 @@ impl Known {
         peer: usize,
     ) -> PeerMessage {
         let cid = Cid(choices.number(self.last.0));
-        let epoch = Epoch(choices.short(1));
-        match choices.byte() % 16 {
+        let regency = Regency(choices.short(self.regency.0));
+        let epoch = Epoch(choices.short(regency.epoch().0));
+        match choices.byte() % 32 {
             0 => PeerMessage::Status { last_cid: cid, learner: choices.flag() },
             1 | 2 => {
                 let born = time(choices);
@@ -145,7 +172,87 @@ impl Known {
             12 => PeerMessage::FetchDecisions { from: cid },
             13 => self.decision(choices, view, peer, cid, epoch),
             14 => self.damaged(choices, view),
+            15 | 16 => {
+                let regency = Regency(choices.short(regency.next().0));
+                let evidence = (choices.byte() % 4 == 0)
+                    .then(|| self.evidence(choices, view, peer, cid, epoch));
+                PeerMessage::Stop { regency, evidence }
+            }
+            17 | 18 => PeerMessage::StopData(self.stop_data(choices, view, peer, regency)),
+            19 | 20 => {
+                let mut stop_datas: Vec<SignedStopData> =
+                    (0..choices.byte() % 5).filter_map(|_| choices.of(&self.stop_datas)).collect();
+                if choices.flag() {
+                    stop_datas.push(self.stop_data(choices, view, peer, regency));
+                }
+                PeerMessage::Sync(Sync { regency, stop_datas, batch: self.batch(choices) })
+            }
+            21 => PeerMessage::FetchValue { cid, hash: self.hash(choices) },
+            22 => {
+                let batch = self.batch(choices);
+                let bodies = self.bodies(choices, &batch);
+                PeerMessage::Value { cid, batch, bodies }
+            }
+            23..=28 => self.about_checkpoints(choices, view, peer, cid),
             _ => choices.of(&self.heard).unwrap_or(PeerMessage::ResendVouches),
+        }
+    }
+
+    /// A message about checkpoints and their transfer.
+    fn about_checkpoints(
+        &mut self,
+        choices: &mut Choices<'_>,
+        view: &View,
+        peer: usize,
+        cid: Cid,
+    ) -> PeerMessage {
+        let mut checkpoint = choices
+            .of(&self.checkpoints)
+            .filter(|_| choices.byte() % 4 > 0)
+            .unwrap_or(CheckpointId { cid, hash: self.hash(choices), digest: Digest([4; 32]) });
+        let sign = |checkpoint: &CheckpointId, choices: &mut Choices<'_>| {
+            if choices.byte() % 4 > 0 {
+                sign_checkpoint(&signing_key(peer), view, checkpoint)
+            } else {
+                choices.bytes(70).into()
+            }
+        };
+        match choices.byte() % 8 {
+            0 | 1 => {
+                if choices.byte() % 4 == 0 {
+                    checkpoint.digest = self.hash(choices);
+                }
+                PeerMessage::Checkpoint { signature: sign(&checkpoint, choices), checkpoint }
+            }
+            2 => {
+                let forged = || CheckpointCertificate { checkpoint, signatures: Vec::new() };
+                let mut certificate = choices.of(&self.stable).unwrap_or_else(forged);
+                if choices.byte() % 4 == 0 {
+                    certificate.checkpoint = checkpoint;
+                    let id = ReplicaId(u16::from(choices.byte()) % 8);
+                    let signature = sign(&checkpoint, choices);
+                    certificate.signatures.push((id, signature));
+                }
+                PeerMessage::StableCheckpoint { certificate, first: Cid(choices.number(cid.0)) }
+            }
+            3 => PeerMessage::FetchManifest { cid: checkpoint.cid },
+            4 => {
+                let forged = || Manifest {
+                    cid: checkpoint.cid,
+                    hash: checkpoint.hash,
+                    service_bytes: 1,
+                    protocol_bytes: 1,
+                    chunks: vec![checkpoint.digest; 2],
+                };
+                PeerMessage::Manifest(choices.of(&self.manifests).unwrap_or_else(forged))
+            }
+            5 => PeerMessage::FetchChunk { cid: checkpoint.cid, index: choices.short(0) },
+            6 => {
+                let chunk = choices.of(&self.chunks).filter(|_| choices.byte() % 4 > 0);
+                let bytes = chunk.unwrap_or_else(|| choices.bytes(40).into());
+                PeerMessage::Chunk { cid: checkpoint.cid, index: choices.short(0), bytes }
+            }
+            _ => PeerMessage::CheckpointGone { cid: checkpoint.cid },
         }
     }
 
@@ -165,9 +272,74 @@ impl Known {
                 (id, signature(choices, view, peer, (cid, epoch, hash)))
             })
             .collect();
-        let bodies = batch.entries.iter().map(|_| self.body(choices).unwrap_or_default()).collect();
+        let bodies = self.bodies(choices, &batch);
         let certificate = Certificate { epoch, signatures };
         PeerMessage::Decided(Decision { cid, batch, certificate, bodies })
+    }
+
+    /// The bodies that a batch names, as far as they are known.
+    fn bodies(&self, choices: &mut Choices<'_>, batch: &Batch) -> Vec<Bytes> {
+        let right = choices.byte() % 4 > 0;
+        let named = |entry: &BatchEntry| {
+            self.bodies.iter().find(|body| right && Request::digest(body) == entry.digest).cloned()
+        };
+        batch
+            .entries
+            .iter()
+            .map(|entry| named(entry).or_else(|| self.body(choices)).unwrap_or_default())
+            .collect()
+    }
+
+    fn votes(&self, choices: &mut Choices<'_>) -> (Epoch, Digest) {
+        (Epoch(choices.short(self.regency.epoch().0)), self.hash(choices))
+    }
+
+    /// A STOPDATA that `peer` signs.
+    fn stop_data(
+        &mut self,
+        choices: &mut Choices<'_>,
+        view: &View,
+        peer: usize,
+        regency: Regency,
+    ) -> SignedStopData {
+        let known = choices.of(&self.certificates);
+        let (last_cid, last_hash, proof) = match known {
+            Some((cid, hash, certificate)) if choices.byte() % 4 > 0 => {
+                (cid, hash, LastProof::Certificate(certificate))
+            }
+            _ if choices.byte() % 4 > 0 => (Cid(0), Digest::default(), LastProof::Genesis),
+            _ => (Cid(choices.number(self.last.0)), self.hash(choices), LastProof::Genesis),
+        };
+        let data = StopData {
+            service: view.service,
+            view: view.number,
+            regency,
+            replica: ReplicaId(u16::try_from(peer).unwrap_or_default()),
+            last_cid,
+            last_hash,
+            proof,
+            accepted: choices.flag().then(|| self.votes(choices)),
+            writeset: (0..choices.byte() % 4).map(|_| self.votes(choices)).collect(),
+        };
+        let signed = sign_stop_data(&signing_key(peer), &data);
+        keep(&mut self.stop_datas, signed.clone());
+        signed
+    }
+
+    fn evidence(
+        &self,
+        choices: &mut Choices<'_>,
+        view: &View,
+        peer: usize,
+        cid: Cid,
+        epoch: Epoch,
+    ) -> Evidence {
+        let mut proposal = || {
+            let hash = self.hash(choices);
+            (hash, sign_propose(&signing_key(peer), view, cid, epoch, hash))
+        };
+        let proposals = [proposal(), proposal()];
+        Evidence::TwoProposals { cid, epoch, proposals }
     }
 
     /// An honest message with some of its bytes changed, where that is still a message.

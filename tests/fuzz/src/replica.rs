@@ -1,14 +1,17 @@
 //! Real replicas among at most f hostile ones and hostile clients. Who hears what, and when, is the
 //! fuzzer's choice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use webbft_protocol::auth::{ClientHandshake, ClientLink, PeerLink, ReplicaLink, ServerHandshake};
 use webbft_protocol::membership::{Cid, Digest, SessionId, View};
-use webbft_protocol::replica::{LinkId, Notice, Parameters, Replica, ReplicaConfig, Start};
+use webbft_protocol::replica::{
+    Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica, ReplicaConfig,
+    StableSnapshot, Start, StateJob, VotesMemory,
+};
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
     ClientFrame, ClientHeader, Frame, Operation, Request, RequestId, Topic,
@@ -36,11 +39,32 @@ struct Link {
     at_replica: ReplicaLink,
 }
 
+/// A replica's log, which outlives it.
+#[derive(Default)]
+struct Disk {
+    records: Vec<Record>,
+    /// Records that survive a crash.
+    durable: usize,
+    /// Records from before the last restart.
+    before: usize,
+    /// Decisions, each with the number of records that it rests on: until those survive a crash,
+    /// nobody is told, and the decision may be undone by one.
+    decided: VecDeque<(usize, Cid, Digest)>,
+    /// A snapshot that is being stored, and the last one that is.
+    storing: Option<Arc<StableSnapshot>>,
+    stored: Option<Arc<StableSnapshot>>,
+}
+
 struct World {
     view: Arc<View>,
     parameters: Parameters,
     /// `None` where the replica is hostile.
     replicas: Vec<Option<Replica<Chain>>>,
+    disks: Vec<Disk>,
+    /// Snapshots that are being taken or restored.
+    jobs: Vec<Option<StateJob<Chain>>>,
+    /// Is every record durable at once?
+    fast: bool,
     /// By how much each replica's clock is ahead of the time, in microseconds.
     clocks: Vec<u64>,
     now: u64,
@@ -51,6 +75,8 @@ struct World {
     decided: BTreeMap<Cid, Digest>,
     /// Streams that were too full, and break.
     overfull: Vec<(usize, usize)>,
+    /// Kinds of notices.
+    reached: BTreeSet<&'static str>,
     deliveries: usize,
     /// How many more replicas may fail.
     spare: usize,
@@ -59,6 +85,11 @@ struct World {
 /// Agreement holds, nobody panics or talks without end, deadlines move, and no correct replica
 /// accuses another.
 pub fn replica(bytes: &[u8]) {
+    run(bytes);
+}
+
+/// Gives the kinds of what the replicas reported, so that a test can tell that inputs reach them.
+pub fn run(bytes: &[u8]) -> BTreeSet<&'static str> {
     let mut choices = Choices::new(bytes);
     let mut world = World::new(&mut choices);
     for _ in 0..STEPS {
@@ -72,6 +103,7 @@ pub fn replica(bytes: &[u8]) {
             world.connect(b, a);
         }
     }
+    world.reached
 }
 
 impl World {
@@ -86,6 +118,11 @@ impl World {
         parameters.execution.session_idle = Duration::from_secs(30);
         parameters.execution.ring = 2;
         parameters.execution.subscriptions = 2;
+        parameters.execution.checkpoint_every = 3;
+        parameters.execution.checkpoint_pause = Duration::from_millis(1);
+        if choices.flag() {
+            parameters.durability = Durability::Logged;
+        }
         parameters.admission.new_sessions = 4;
         parameters.admission.new_sessions_per_client = 3;
         let mut world = Self {
@@ -93,6 +130,9 @@ impl World {
             view,
             parameters,
             replicas: (0..n).map(|_| None).collect(),
+            jobs: (0..n).map(|_| None).collect(),
+            disks: (0..n).map(|_| Disk::default()).collect(),
+            fast: choices.flag(),
             clocks: vec![0; n],
             now: 1,
             wires: BTreeMap::new(),
@@ -101,6 +141,7 @@ impl World {
             known: Known::default(),
             decided: BTreeMap::new(),
             overfull: Vec::new(),
+            reached: BTreeSet::new(),
             deliveries: 0,
         };
         for me in (0..n).filter(|me| (me + n - first) % n >= hostile) {
@@ -140,7 +181,7 @@ impl World {
 
     fn step(&mut self, choices: &mut Choices<'_>) {
         let Some(me) = choices.of(&self.honest()) else { return };
-        match choices.byte() % 20 {
+        match choices.byte() % 22 {
             0..=2 => {
                 let wires: Vec<(usize, usize)> = self.wires.keys().copied().collect();
                 if let Some(wire) = choices.of(&wires) {
@@ -188,10 +229,34 @@ impl World {
                     self.with(me, |replica| replica.handle_client_disconnected(now, link.id));
                 }
             }
+            19 if choices.flag() => self.finish_job(me),
+            19 => {
+                if let Some(stable) = self.disks[me].storing.take() {
+                    let (now, cid) = (self.clock(me), stable.cid());
+                    self.disks[me].stored = Some(stable);
+                    self.with(me, |replica| replica.handle_snapshot_durable(now, cid));
+                }
+                let records = self.disks[me].records.len();
+                let up_to = choices.below(records + 1);
+                self.sync(me, up_to);
+            }
+            20 if self.parameters.durability == Durability::Logged => {
+                self.crash(me);
+                let disk = &mut self.disks[me];
+                disk.records.truncate(disk.durable);
+                disk.decided.clear();
+                disk.before = disk.durable;
+                let (records, snapshot) = (disk.records.clone(), disk.stored.clone());
+                let votes = VotesMemory::Complete;
+                let recovered = Recovered { snapshot, records, votes };
+                self.restart(me, Start::Recovered(Box::new(recovered)));
+            }
             _ => {
                 if self.spare > 0 {
                     self.spare -= 1;
-                    self.restart(me);
+                    self.crash(me);
+                    self.disks[me] = Disk::default();
+                    self.restart(me, Start::Learner);
                 }
             }
         }
@@ -215,12 +280,42 @@ impl World {
     }
 
     fn drain(&mut self, me: usize) {
+        // A record that is durable sets free what waited for it.
+        for _ in 0..OUTPUTS {
+            if !self.drain_once(me) {
+                return;
+            }
+        }
+        panic!("outputs without end");
+    }
+
+    fn drain_once(&mut self, me: usize) -> bool {
+        let clock = self.clock(me);
         let mut outputs = 0;
         let mut count = || {
             outputs += 1;
             assert!(outputs < OUTPUTS, "one input, outputs without end");
         };
-        let Some(replica) = self.replicas[me].as_mut() else { return };
+        let Some(replica) = self.replicas[me].as_mut() else { return false };
+        let disk = &mut self.disks[me];
+        while let Some((position, record)) = replica.poll_record() {
+            count();
+            assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(&record));
+            disk.records.push(record);
+            assert_eq!(position.0, (disk.records.len() - disk.before) as u64, "out of order");
+            if self.fast {
+                disk.durable = disk.records.len();
+                replica.handle_durable(clock, position);
+            }
+        }
+        if let Some(stable) = replica.poll_keep_snapshot() {
+            count();
+            disk.storing = Some(stable);
+        }
+        if let Some(job) = replica.poll_job() {
+            count();
+            assert!(self.jobs[me].replace(job).is_none(), "two jobs at a time");
+        }
         while let Some(sent) = replica.poll_peer() {
             count();
             assert!(!sent.to.contains(me), "a message to itself");
@@ -248,10 +343,10 @@ impl World {
         }
         while let Some(notice) = replica.poll_notice() {
             count();
+            self.reached.insert(kind(&notice));
             match notice {
                 Notice::Decided { cid, hash, .. } => {
-                    let agreed = *self.decided.entry(cid).or_insert(hash);
-                    assert_eq!(agreed, hash, "two decisions of instance {cid}");
+                    disk.decided.push_back((disk.records.len(), cid, hash));
                     self.known.last = self.known.last.max(cid);
                 }
                 Notice::PeerMisbehaved { peer, fault } => {
@@ -260,9 +355,44 @@ impl World {
                     let correct = self.wires.contains_key(&(peer, me));
                     assert!(!correct, "replica {me} accuses the correct replica {peer}: {fault}");
                 }
+                Notice::StateTransferred { cid, hash, .. } => {
+                    let agreed = *self.decided.entry(cid).or_insert(hash);
+                    assert_eq!(agreed, hash, "a state of another decision of instance {cid}");
+                }
+                Notice::StateDiverged { .. }
+                | Notice::CheckpointDisputed(_)
+                | Notice::SnapshotFailed { .. }
+                | Notice::TransferFailed { .. } => panic!("correct replicas differ: {notice:?}"),
+                Notice::RegencyInstalled { regency, .. } => {
+                    self.known.regency = self.known.regency.max(regency);
+                }
                 _ => {}
             }
         }
+        while let Some((_, cid, hash)) =
+            disk.decided.pop_front_if(|(records, ..)| *records <= disk.durable)
+        {
+            let agreed = *self.decided.entry(cid).or_insert(hash);
+            assert_eq!(agreed, hash, "two decisions of instance {cid}");
+        }
+        outputs > 0
+    }
+
+    /// A snapshot has been taken or restored.
+    fn finish_job(&mut self, me: usize) {
+        if let Some(job) = self.jobs[me].take() {
+            let (now, done) = (self.clock(me), job.run());
+            self.with(me, |replica| replica.handle_job_done(now, done));
+        }
+    }
+
+    /// The first `up_to` records of a replica's log survive a crash from now on.
+    fn sync(&mut self, me: usize, up_to: usize) {
+        let disk = &mut self.disks[me];
+        disk.durable = disk.durable.max(up_to);
+        let position = LogPosition((disk.durable - disk.before) as u64);
+        let now = self.clock(me);
+        self.with(me, |replica| replica.handle_durable(now, position));
     }
 
     fn hand_over(&mut self, from: usize, to: usize, bytes: &Bytes) {
@@ -306,6 +436,9 @@ impl World {
             for me in self.honest() {
                 // Fires what is due.
                 self.with(me, |_| ());
+                if self.fast {
+                    self.finish_job(me);
+                }
             }
             if self.now >= end {
                 return;
@@ -332,14 +465,20 @@ impl World {
         }
     }
 
-    /// A replica restarts and remembers nothing.
-    fn restart(&mut self, me: usize) {
-        let n = self.replicas.len();
-        for peer in (0..n).filter(|&peer| peer != me) {
+    /// A replica stops, and what was under way is lost.
+    fn crash(&mut self, me: usize) {
+        for peer in (0..self.replicas.len()).filter(|&peer| peer != me) {
             self.disconnect(me, peer);
         }
         self.links.retain(|&(_, replica), _| replica != me);
-        self.replicas[me] = Some(self.start(me, Start::Learner));
+        self.jobs[me] = None;
+        self.disks[me].storing = None;
+    }
+
+    /// It starts again.
+    fn restart(&mut self, me: usize, start: Start) {
+        let n = self.replicas.len();
+        self.replicas[me] = Some(self.start(me, start));
         for peer in (0..n).filter(|&peer| peer != me) {
             self.connect(me, peer);
             self.connect(peer, me);
@@ -434,5 +573,20 @@ impl World {
         let who = accepted.link.client();
         self.links.insert((client, me), Link { id, at_client, at_replica: accepted.link });
         self.with(me, |replica| replica.handle_client_connected(now, id, who));
+    }
+}
+
+const fn kind(notice: &Notice) -> &'static str {
+    match notice {
+        Notice::Decided { .. } => "decided",
+        Notice::PeerMisbehaved { .. } => "peer misbehaved",
+        Notice::LeaderSuspected { .. } => "leader suspected",
+        Notice::RegencyInstalled { .. } => "regency installed",
+        Notice::Synchronised { .. } => "synchronised",
+        Notice::Learning => "learning",
+        Notice::Voting { .. } => "voting again",
+        Notice::CheckpointStable { .. } => "checkpoint stable",
+        Notice::StateTransferred { .. } => "state transferred",
+        _ => "other",
     }
 }

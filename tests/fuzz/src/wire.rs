@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use webbft_protocol::membership::View;
 use webbft_protocol::replica::Record;
 use webbft_protocol::wire::{
-    ClientHeader, ClientHello, ExecutionResult, PeerEnvelope, ReplicaHeader, Request, ServerHello,
-    SignedStopData, StopData, Welcome, decode, encode,
+    ClientHeader, ClientHello, ExecutionResult, Manifest, PeerEnvelope, ReplicaHeader, Request,
+    ServerHello, SignedStopData, StopData, Welcome, decode, encode,
 };
 
 /// What decodes is no longer than its encoding allows, and decodes again to the same.
@@ -40,6 +40,12 @@ pub fn wire(bytes: &[u8]) {
     }
     if let Ok(record) = Record::decode(bytes) {
         assert_eq!(Record::decode(&record.encode()), Ok(record));
+    }
+    if let Ok(manifest) = Manifest::decode(bytes) {
+        assert_eq!(Manifest::decode(&manifest.encode()).as_ref(), Ok(&manifest));
+        assert!(manifest.service_chunks() <= manifest.chunks.len());
+        let lengths = (0..manifest.chunks.len()).map(|index| manifest.chunk_len(index) as u64);
+        assert_eq!(lengths.sum::<u64>(), manifest.service_bytes + manifest.protocol_bytes);
     }
     if let Ok(signed) = decode::<SignedStopData>(bytes) {
         let _ = signed.decode();

@@ -41,7 +41,7 @@ impl Plan {
         // Short enough for leader changes in short runs, where the network allows it.
         let quick = latency.base <= MS && latency.jitter <= 200;
         let request_timeout =
-            if quick { *draw.pick(&[200 * MS, 200 * MS, 500 * MS, 2 * S]) } else { 2 * S };
+            if quick { *draw.pick(&[400 * MS, 400 * MS, S, 2 * S]) } else { 2 * S };
         let skew = (0..n).map(|_| draw.between(0..=1000) as i64 - 500).collect();
         // An operation costs n² messages: larger groups are asked for less.
         let rarer = (n * n).div_ceil(16) as u64;

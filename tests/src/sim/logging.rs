@@ -162,7 +162,8 @@ impl World {
         }
     }
 
-    /// Does a crash wait for how far a record of this replica has come?
+    /// Lets a crash happen that waits for how far a record of this replica has come; true where it
+    /// has hit this replica.
     pub(super) fn crash_if_due(&mut self, me: usize, stage: Stage) -> bool {
         let node = &mut self.replicas[me];
         let durable = node.disk.durable();
@@ -184,7 +185,7 @@ impl World {
         let (Some(index), Phase::One) = (due, self.phase) else { return false };
         node.marks.clear();
         self.crash(index);
-        true
+        self.replicas[me].is_down()
     }
 }
 

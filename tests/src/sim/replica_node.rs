@@ -106,7 +106,12 @@ impl ReplicaNode {
         parameters.execution.ring = plan.events_kept;
         parameters.execution.checkpoint_every = plan.checkpoint_every;
         parameters.execution.checkpoint_pause = Duration::from_micros(plan.checkpoint_pause);
-        parameters.request_timeout = Duration::from_micros(plan.request_timeout);
+        // The shorter waits in the same proportion to the longest as by default.
+        let timeout = Duration::from_micros(plan.request_timeout);
+        parameters.vouch_delay = timeout / 100;
+        parameters.fetch_delay = timeout / 130;
+        parameters.fetch_retry = timeout / 10;
+        parameters.request_timeout = timeout;
         parameters.durability = match plan.storage {
             Storage::Memory => Durability::Volatile,
             Storage::Sync(_) | Storage::Async(_) => Durability::Logged,

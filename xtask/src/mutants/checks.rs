@@ -1,6 +1,6 @@
 //! The checks that a mutant is put to: a test by name, or a range of the simulator's seeds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,8 +13,9 @@ use crate::process::{Captured, captured};
 use crate::tools;
 use crate::ui::Phase;
 
-/// How long one check may run. A mutant may well loop for ever, which counts as caught.
-const LIMIT: Duration = Duration::from_secs(120);
+/// How long one check may run, its build included. A mutant may well loop for ever, which counts
+/// as caught.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// One check.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -61,10 +62,8 @@ impl Place<'_> {
         command
             .current_dir(self.tree)
             .env("CARGO_TARGET_DIR", self.build)
-            // Builds are most of the time, and nobody debugs a mutant. The simulator is worth a
-            // little optimisation.
+            // Builds are most of the time, and nobody debugs a mutant.
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
-            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
             .env("CARGO_TERM_COLOR", "never");
         command
     }
@@ -72,41 +71,46 @@ impl Place<'_> {
     /// Builds what the check needs, then runs it.
     pub(super) fn run(&self, phase: &Phase, check: &Check) -> Result<Verdict> {
         match check {
-            Check::Test(test) => self.run_test(phase, test),
+            Check::Test(test) => Ok(self.run_test(phase, test)?.0),
             Check::Sim(seeds) => self.run_simulator(phase, seeds),
         }
     }
 
-    /// Whether there is a test of that name; a check that runs nothing catches nothing.
-    pub(super) fn exists(&self, phase: &Phase, check: &Check) -> Result<()> {
-        let Check::Test(test) = check else { return Ok(()) };
-        let (mut arguments, filter) = parse(test)?;
-        arguments.push("--");
-        arguments.push("--list");
-        let mut command = self.cargo();
-        let Captured { output, .. } =
-            captured(phase, command.args(arguments).args(filter), Some(LIMIT))?;
-        if !output.lines().any(|line| line.ends_with(": test")) {
-            bail!("no test's name contains what `{test}` asks for");
+    /// Runs all checks, each test binary once. They must pass where there is no mutant, and there
+    /// must be a test for each.
+    pub(super) fn run_all(&self, phase: &Phase, checks: &BTreeSet<&Check>) -> Result<()> {
+        for (together, parts) in summary(checks)? {
+            let (verdict, output) = match &together {
+                Check::Test(test) => self.run_test(phase, test)?,
+                Check::Sim(seeds) => (self.run_simulator(phase, seeds)?, String::new()),
+            };
+            match verdict {
+                Verdict::Passed => {}
+                Verdict::Failed(said) => bail!("`{together}` fails without a mutant: {said}"),
+                Verdict::DoesNotCompile(said) => bail!("the workspace does not compile:\n{said}"),
+            }
+            if let Check::Test(_) = &together {
+                all_exist(&output, &parts)?;
+            }
         }
         Ok(())
     }
 
-    fn run_test(&self, phase: &Phase, test: &str) -> Result<Verdict> {
+    /// Builds and runs tests; gives their output, too.
+    fn run_test(&self, phase: &Phase, test: &str) -> Result<(Verdict, String)> {
         let (arguments, filter) = parse(test)?;
-        if let Some(error) = self.build(phase, arguments.iter().copied().chain(["--no-run"]))? {
-            return Ok(Verdict::DoesNotCompile(error));
-        }
-        // Not `--quiet`, which hides the names.
         let mut command = self.cargo();
-        command.args(arguments.into_iter().filter(|&argument| argument != "--quiet"));
-        let Captured { status, output } =
-            captured(phase, command.arg("--").args(filter), Some(LIMIT))?;
-        Ok(match status {
+        command.args(arguments).arg("--").args(filter);
+        let Captured { status, output } = captured(phase, &mut command, Some(LIMIT))?;
+        let verdict = match status {
             None => Verdict::Failed(hung()),
             Some(status) if status.success() => Verdict::Passed,
+            Some(_) if output.contains("error: could not compile") => {
+                return Ok((Verdict::DoesNotCompile(output), String::new()));
+            }
             Some(_) => Verdict::Failed(first_failure(&output)),
-        })
+        };
+        Ok((verdict, output))
     }
 
     fn run_simulator(&self, phase: &Phase, seeds: &str) -> Result<Verdict> {
@@ -148,7 +152,7 @@ fn parse(test: &str) -> Result<(Vec<&str>, Option<&str>)> {
         .next()
         .zip(words.next())
         .with_context(|| format!("`{test}` is not `package target filter`"))?;
-    let mut arguments = vec!["test", "--quiet", "--package", package];
+    let mut arguments = vec!["test", "--package", package];
     match target {
         "lib" => arguments.push("--lib"),
         _ => arguments.extend(["--test", target]),
@@ -156,19 +160,39 @@ fn parse(test: &str) -> Result<(Vec<&str>, Option<&str>)> {
     Ok((arguments, words.next()))
 }
 
-/// Fewer checks that run at least the same: each test binary once.
-pub(super) fn summary(checks: &BTreeSet<&Check>) -> Result<BTreeSet<Check>> {
-    checks
-        .iter()
-        .map(|check| match check {
-            Check::Sim(_) => Ok((*check).clone()),
+/// Fewer checks that run at least the same, each test binary once, with those that they stand for.
+fn summary<'a>(checks: &BTreeSet<&'a Check>) -> Result<BTreeMap<Check, Vec<&'a str>>> {
+    let mut summary: BTreeMap<Check, Vec<&str>> = BTreeMap::new();
+    for &check in checks {
+        match check {
+            Check::Sim(seeds) => {
+                summary.entry(check.clone()).or_default().push(seeds);
+            }
             Check::Test(test) => {
                 parse(test)?;
                 let words: Vec<&str> = test.split_whitespace().take(2).collect();
-                Ok(Check::Test(words.join(" ")))
+                summary.entry(Check::Test(words.join(" "))).or_default().push(test);
             }
-        })
-        .collect()
+        }
+    }
+    Ok(summary)
+}
+
+/// Whether the output of a test binary mentions a test for each check; one that runs nothing
+/// catches nothing.
+fn all_exist(output: &str, checks: &[&str]) -> Result<()> {
+    let tests: Vec<&str> = output
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("test ")?.split_once(" ... ")?.0))
+        .collect();
+    for check in checks {
+        let (_, filter) = parse(check)?;
+        let filter = filter.unwrap_or_default();
+        if !tests.iter().any(|test| test.contains(filter)) {
+            bail!("no test's name contains what `{check}` asks for");
+        }
+    }
+    Ok(())
 }
 
 /// The first test that failed.
@@ -211,9 +235,13 @@ mod tests {
     fn each_test_binary_is_run_once() {
         let checks = ["p lib a", "p lib b", "p votes c"].map(|test| Check::Test(test.to_owned()));
         let summary = summary(&checks.iter().collect()).expect("well-formed");
-        let expected = ["p lib", "p votes"].map(|test| Check::Test(test.to_owned()));
+        let test = |test: &str| Check::Test(test.to_owned());
+        let expected =
+            [(test("p lib"), vec!["p lib a", "p lib b"]), (test("p votes"), vec!["p votes c"])];
         assert_eq!(summary, expected.into());
         assert_eq!(parse("p lib a").expect("well-formed").1, Some("a"));
         assert!(parse("p").is_err());
+        assert!(all_exist("test m::a ... ok", &["p lib a", "p lib"]).is_ok());
+        assert!(all_exist("test m::a ... ok", &["p lib b"]).is_err());
     }
 }

@@ -107,6 +107,7 @@ pub(crate) fn check() -> Result<()> {
     let phase = Phase::start("every mutant applies to the sources");
     let mutants = list::read(root())?;
     list::validate(root(), &mutants)?;
+    list::cover(root(), &mutants)?;
     phase.done(&format!("{} mutants", mutants.len()));
     Ok(())
 }
@@ -128,16 +129,7 @@ fn baseline(place: &Place<'_>, mutants: &[Mutant]) -> Result<()> {
     let checks: BTreeSet<&Check> =
         mutants.iter().flat_map(|mutant| mutant.caught_by.iter()).collect();
     let phase = Phase::start(&format!("{} checks without a mutant", checks.len()));
-    for check in checks::summary(&checks)? {
-        match place.run(&phase, &check)? {
-            Verdict::Passed => {}
-            Verdict::Failed(said) => bail!("`{check}` fails without a mutant: {said}"),
-            Verdict::DoesNotCompile(said) => bail!("the workspace does not compile:\n{said}"),
-        }
-    }
-    for check in checks {
-        place.exists(&phase, check)?;
-    }
+    place.run_all(&phase, &checks)?;
     phase.done("");
     Ok(())
 }

@@ -10,12 +10,8 @@
 
 use crate::checker::{Label, Model, Step};
 
-/// Correct replicas; the first leads where the leader is correct.
-const CORRECT: usize = 3;
+/// The first correct replica leads where the leader is correct.
 const LEADER: usize = 0;
-const QUORUM: usize = 3;
-/// f + 1.
-const ONE_CORRECT: usize = 2;
 /// The requests.
 const REQUESTS: [usize; 2] = [0, 1];
 
@@ -46,6 +42,8 @@ pub struct Rules {
     pub clock_ends: bool,
     /// A6: the leader proposes admitted requests; false: verified ones.
     pub propose_admitted: bool,
+    /// A8: nothing expires by a local clock.
+    pub no_local_expiry: bool,
     /// A7: write what was vouched for; false: what the leader says.
     pub write_vouched: bool,
     /// A7: what f + 1 replicas ever vouched for; false: vouch for now.
@@ -69,6 +67,7 @@ impl Rules {
         clock_next: true,
         clock_ends: true,
         propose_admitted: true,
+        no_local_expiry: true,
         write_vouched: true,
         write_ever: true,
         write_delayed: true,
@@ -82,6 +81,8 @@ pub struct Scope {
     pub numbers: [u8; 2],
     /// The leader is correct.
     pub correct_leader: bool,
+    /// Byzantine replicas, and f: all but these are correct, and make a quorum.
+    pub liars: usize,
     /// Restarts of correct replicas.
     pub restarts: u8,
 }
@@ -98,8 +99,8 @@ pub const ASKS: &str = "a correct replica asks another for its vouches again and
 pub const FORGED: &str = "a correct replica writes what no correct replica verified";
 
 /// A correct replica. Sets of requests have two bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Replica {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Replica<const CORRECT: usize> {
     /// The last number it has ordered.
     ordered: u8,
     bodies: u8,
@@ -116,12 +117,32 @@ pub struct Replica {
     /// Admitted once.
     latched: u8,
     rejected: bool,
+    /// Dropped because a local clock said so.
+    expired: u8,
+}
+
+impl<const CORRECT: usize> Default for Replica<CORRECT> {
+    fn default() -> Self {
+        Self {
+            ordered: 0,
+            bodies: 0,
+            said: 0,
+            direct: 0,
+            read: [0; CORRECT],
+            ever: [0; CORRECT],
+            missed: [0; CORRECT],
+            wrote: 0,
+            latched: 0,
+            rejected: false,
+            expired: 0,
+        }
+    }
 }
 
 /// A state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct State {
-    replicas: [Replica; CORRECT],
+pub struct State<const CORRECT: usize> {
+    replicas: [Replica<CORRECT>; CORRECT],
     /// Requests that a correct replica verified.
     verified: u8,
     /// The open proposal, as a set.
@@ -133,7 +154,7 @@ pub struct State {
 
 /// The model.
 #[derive(Debug, Clone, Copy)]
-pub struct Admission {
+pub struct Admission<const CORRECT: usize> {
     /// The rules in force.
     pub rules: Rules,
     /// The scope.
@@ -144,11 +165,11 @@ const fn bit(request: usize) -> u8 {
     1 << request
 }
 
-fn holders(sets: &[u8; CORRECT], me: usize, request: usize) -> usize {
+fn holders<const CORRECT: usize>(sets: &[u8; CORRECT], me: usize, request: usize) -> usize {
     (0..CORRECT).filter(|&other| other != me && sets[other] & bit(request) != 0).count()
 }
 
-impl Admission {
+impl<const CORRECT: usize> Admission<CORRECT> {
     const fn number(&self, request: usize) -> u8 {
         self.scope.numbers[request]
     }
@@ -164,18 +185,19 @@ impl Admission {
     }
 
     /// Is `request` admitted at `me`, with so many vouches of the liar?
-    fn admitted(&self, replica: &Replica, me: usize, request: usize, help: usize) -> bool {
+    fn admitted(&self, replica: &Replica<CORRECT>, me: usize, request: usize, help: usize) -> bool {
         let own = replica.said & bit(request) != 0;
         let vouches = usize::from(own) + holders(&replica.read, me, request) + help;
-        let enough = if self.rules.vouches_enough { QUORUM } else { ONE_CORRECT };
+        let enough =
+            if self.rules.vouches_enough { 2 * self.scope.liars + 1 } else { self.scope.liars + 1 };
         let held = replica.bodies & bit(request) != 0;
         let now = held && vouches >= enough && (own || !self.rules.own_vouch);
         (now || replica.latched & bit(request) != 0)
-            && self.live(replica.ordered) & bit(request) != 0
+            && self.live(replica.ordered) & !replica.expired & bit(request) != 0
     }
 
     /// Does the clock of `request` run at `me`?
-    fn clock(&self, state: &State, me: usize, request: usize) -> bool {
+    fn clock(&self, state: &State<CORRECT>, me: usize, request: usize) -> bool {
         let replica = &state.replicas[me];
         let number = self.number(request);
         let over = number <= replica.ordered;
@@ -189,7 +211,7 @@ impl Admission {
         let next = number == replica.ordered + 1 || !self.rules.clock_next;
         let verified = replica.said & bit(request) != 0;
         let runs = if self.rules.clock_admitted {
-            self.admitted(replica, me, request, 1)
+            self.admitted(replica, me, request, self.scope.liars)
         } else {
             verified
         };
@@ -197,7 +219,7 @@ impl Admission {
     }
 
     /// What `me` makes of what `from` said on its present stream.
-    fn read(&self, state: &State, me: usize, from: usize) -> Replica {
+    fn read(&self, state: &State<CORRECT>, me: usize, from: usize) -> Replica<CORRECT> {
         let mut replica = state.replicas[me];
         let said = state.replicas[from].said;
         let mut counted = 0;
@@ -222,18 +244,24 @@ impl Admission {
     }
 
     /// May `me` write `request`, with so many vouches of the liar?
-    fn may_write(&self, replica: &Replica, me: usize, request: usize, help: usize) -> bool {
+    fn may_write(
+        &self,
+        replica: &Replica<CORRECT>,
+        me: usize,
+        request: usize,
+        help: usize,
+    ) -> bool {
         if !self.rules.write_vouched {
             return true;
         }
         let sets = if self.rules.write_ever { &replica.ever } else { &replica.read };
         let own = usize::from(replica.said & bit(request) != 0);
-        let along = own + holders(sets, me, request) + help >= ONE_CORRECT;
+        let along = own + holders(sets, me, request) + help > self.scope.liars;
         replica.bodies & bit(request) != 0 && (own > 0 || along)
     }
 
     /// `replica` orders number `ordered` + 1.
-    fn execute(&self, replica: &mut Replica) {
+    fn execute(&self, replica: &mut Replica<CORRECT>) {
         replica.ordered += 1;
         let live = self.live(replica.ordered);
         replica.bodies &= live;
@@ -244,7 +272,7 @@ impl Admission {
         replica.wrote = 0;
     }
 
-    fn lead(&self, state: &State, steps: &mut Vec<Step<State>>) {
+    fn lead(&self, state: &State<CORRECT>, steps: &mut Vec<Step<State<CORRECT>>>) {
         let leader = &state.replicas[LEADER];
         let open = usize::from(leader.ordered);
         if state.proposal != 0 || open > 1 || state.decided[open] != 0 {
@@ -258,7 +286,7 @@ impl Admission {
                     leader.bodies & leader.said & bit(request) != 0
                 }
             };
-            if may(1) {
+            if may(self.scope.liars) {
                 let after = State { proposal: bit(request), ..*state };
                 let label = Label::new("the leader proposes request {}", &[short(request)]);
                 steps.push(Step { label, fair: may(0), after });
@@ -266,9 +294,9 @@ impl Admission {
         }
     }
 
-    fn decide(&self, state: &State, steps: &mut Vec<Step<State>>) {
+    fn decide(&self, state: &State<CORRECT>, steps: &mut Vec<Step<State<CORRECT>>>) {
         let wrote = state.replicas.iter().filter(|replica| replica.wrote != 0).count();
-        if state.proposal == 0 || wrote + 1 < QUORUM {
+        if state.proposal == 0 || wrote + self.scope.liars < CORRECT {
             return;
         }
         let mut after = *state;
@@ -279,35 +307,36 @@ impl Admission {
             replica.wrote = 0;
         }
         let label = Label::new("the proposal is decided", &[]);
-        steps.push(Step { label, fair: wrote >= QUORUM, after });
+        steps.push(Step { label, fair: wrote >= CORRECT, after });
     }
 }
 
-impl Model for Admission {
-    type State = State;
+impl<const CORRECT: usize> Model for Admission<CORRECT> {
+    type State = State<CORRECT>;
 
-    fn initial(&self) -> State {
+    fn initial(&self) -> State<CORRECT> {
         let replicas = [Replica::default(); CORRECT];
         State { replicas, verified: 0, proposal: 0, decided: [0; 2], restarts: 0 }
     }
 
-    fn steps(&self, state: &State, steps: &mut Vec<Step<State>>) {
+    fn steps(&self, state: &State<CORRECT>, steps: &mut Vec<Step<State<CORRECT>>>) {
         let (rules, scope) = (&self.rules, &self.scope);
         if scope.correct_leader {
             self.lead(state, steps);
             self.decide(state, steps);
         }
         for (me, replica) in state.replicas.iter().enumerate() {
-            let mut push = |name, arguments: &[u8], fair, changed: Replica, verified: u8| {
-                if changed != *replica {
-                    let mut after = *state;
-                    after.replicas[me] = changed;
-                    after.verified |= verified;
-                    steps.push(Step { label: Label::new(name, arguments), fair, after });
-                }
-            };
+            let mut push =
+                |name, arguments: &[u8], fair, changed: Replica<CORRECT>, verified: u8| {
+                    if changed != *replica {
+                        let mut after = *state;
+                        after.replicas[me] = changed;
+                        after.verified |= verified;
+                        steps.push(Step { label: Label::new(name, arguments), fair, after });
+                    }
+                };
             let name = short(me);
-            let live = self.live(replica.ordered);
+            let live = self.live(replica.ordered) & !replica.expired;
             for request in REQUESTS.into_iter().filter(|&r| live & bit(r) != 0) {
                 let given = [name, short(request)];
                 let number = self.number(request);
@@ -320,13 +349,13 @@ impl Model for Admission {
                     push("{} verifies request {}", &given, false, changed, bit(request));
                 }
                 let support = holders(&replica.ever, me, request);
-                let enough = if rules.vouch_along_enough { ONE_CORRECT } else { 1 };
+                let enough = if rules.vouch_along_enough { scope.liars + 1 } else { 1 };
                 let held = replica.bodies & replica.said & bit(request) != 0;
                 let known = number == 1
                     || replica.ordered > 0
                     || replica.said & self.first() != 0
                     || !rules.vouch_along_begun;
-                if !held && support + 1 >= enough && rules.vouch_along && known {
+                if !held && support + scope.liars >= enough && rules.vouch_along && known {
                     let mut changed = *replica;
                     changed.bodies |= bit(request);
                     changed.said |= bit(request);
@@ -334,7 +363,12 @@ impl Model for Admission {
                     let fair = support >= enough && served;
                     push("{} fetches request {} and vouches", &given, fair, changed, 0);
                 }
-                if !rules.present && self.admitted(replica, me, request, 1) {
+                if !rules.no_local_expiry && replica.said & bit(request) != 0 {
+                    let expired = replica.expired | bit(request);
+                    let changed = Replica { expired, ..*replica };
+                    push("{} drops request {}, which is old", &given, false, changed, 0);
+                }
+                if !rules.present && self.admitted(replica, me, request, self.scope.liars) {
                     let mut changed = *replica;
                     changed.latched |= bit(request);
                     let fair = self.admitted(replica, me, request, 0);
@@ -345,7 +379,7 @@ impl Model for Admission {
                 if !proposed || replica.wrote != 0 || number != replica.ordered + 1 {
                     continue;
                 }
-                if self.may_write(replica, me, request, 1) {
+                if self.may_write(replica, me, request, scope.liars) {
                     let mut changed = *replica;
                     changed.wrote = bit(request);
                     let fair = scope.correct_leader && self.may_write(replica, me, request, 0);
@@ -384,7 +418,7 @@ impl Model for Admission {
         }
     }
 
-    fn violation(&self, state: &State) -> Option<&'static str> {
+    fn violation(&self, state: &State<CORRECT>) -> Option<&'static str> {
         let wrote = state.replicas.iter().fold(0, |all, replica| all | replica.wrote);
         if wrote & !state.verified != 0 {
             return Some(FORGED);
@@ -392,7 +426,7 @@ impl Model for Admission {
         state.replicas.iter().any(|replica| replica.rejected).then_some(FRAMED)
     }
 
-    fn stuck(&self, state: &State) -> Option<&'static str> {
+    fn stuck(&self, state: &State<CORRECT>) -> Option<&'static str> {
         if self.scope.correct_leader && state.proposal != 0 {
             // A restart may have cost the vouches that the others need to write.
             return (state.restarts == 0).then_some(BLOCKED);
@@ -404,15 +438,16 @@ impl Model for Admission {
         }
         let replicas = || state.replicas.iter().enumerate();
         for request in REQUESTS {
-            let next = |replica: &Replica| self.number(request) == replica.ordered + 1;
-            let one = replicas()
-                .any(|(me, replica)| next(replica) && self.admitted(replica, me, request, 1));
+            let next = |replica: &Replica<CORRECT>| self.number(request) == replica.ordered + 1;
+            let one = replicas().any(|(me, replica)| {
+                next(replica) && self.admitted(replica, me, request, self.scope.liars)
+            });
             let all = replicas().all(|(me, replica)| self.admitted(replica, me, request, 0));
             if one && !all {
                 return Some(NOT_TOTAL);
             }
         }
-        let ignored = |replica: &Replica, from: &Replica| {
+        let ignored = |replica: &Replica<CORRECT>, from: &Replica<CORRECT>| {
             let beyond = from.said & self.live(from.ordered) & !self.first();
             replica.ordered == 0 && from.said & self.first() == 0 && beyond != 0
         };
@@ -423,10 +458,15 @@ impl Model for Admission {
     }
 
     /// Correct replicas are alike, but for a correct leader.
-    fn canonical(&self, state: &State) -> State {
-        const ORDERS: [[usize; CORRECT]; 6] =
+    fn canonical(&self, state: &State<CORRECT>) -> State<CORRECT> {
+        // Cheap enough for three; larger scopes are walked, which needs no names.
+        const ORDERS: [[usize; 3]; 6] =
             [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
-        let rename = |order: [usize; CORRECT]| {
+        if CORRECT != 3 {
+            return *state;
+        }
+        let rename = |names: [usize; 3]| {
+            let order: [usize; CORRECT] = std::array::from_fn(|place| names[place]);
             let replicas = order.map(|old| {
                 let from = &state.replicas[old];
                 Replica {

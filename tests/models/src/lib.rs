@@ -7,5 +7,7 @@
 pub mod admission;
 pub mod checker;
 pub mod instances;
+pub mod quotas;
+pub mod sessions;
 pub mod stops;
 pub mod sync;

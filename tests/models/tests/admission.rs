@@ -4,7 +4,7 @@ use webbft_models::admission::{ASKS, Admission, BLOCKED, FORGED, FRAMED, NOT_TOT
 use webbft_models::checker::{Explored, explore, walk};
 
 const ALL: Rules = Rules::ALL;
-const TWO_BODIES: Scope = Scope { numbers: [1, 1], correct_leader: true, restarts: 0 };
+const TWO_BODIES: Scope = Scope { numbers: [1, 1], correct_leader: true, liars: 1, restarts: 0 };
 const TWO_NUMBERS: Scope = Scope { numbers: [1, 2], ..TWO_BODIES };
 
 const fn lying(scope: Scope) -> Scope {
@@ -16,7 +16,7 @@ const fn restarting(scope: Scope) -> Scope {
 }
 
 fn run(what: &str, rules: Rules, scope: Scope) -> Explored {
-    let explored = explore(&Admission { rules, scope }, 50_000_000);
+    let explored = explore(&Admission::<3> { rules, scope }, 50_000_000);
     eprintln!("{what}: {explored}");
     explored
 }
@@ -37,15 +37,32 @@ fn the_rules_hold_with_restarts() {
     run("two bodies", ALL, restarting(TWO_BODIES)).assert_holds();
 }
 
-#[test]
-fn the_rules_hold_on_random_walks_with_restarts() {
-    for scope in [restarting(TWO_BODIES), restarting(TWO_NUMBERS), restarting(lying(TWO_BODIES))] {
-        let walked = walk(&Admission { rules: ALL, scope }, 3, 10_000, 80);
-        eprintln!("{scope:?}: {} steps, {} ended", walked.steps, walked.ended);
+fn walks<const CORRECT: usize>(liars: usize, walks: usize) {
+    for scope in [TWO_BODIES, TWO_NUMBERS, lying(TWO_BODIES)] {
+        let scope = restarting(Scope { liars, ..scope });
+        let walked = walk(&Admission::<CORRECT> { rules: ALL, scope }, 3, walks, 150);
+        eprintln!("{CORRECT} correct: {} steps, {} ended", walked.steps, walked.ended);
         if let Some(counterexample) = &walked.counterexample {
             panic!("{counterexample}");
         }
     }
+    // The walks get as far as where it matters.
+    for rules in [
+        Rules { vouches_enough: false, ..ALL },
+        Rules { vouch_along: false, ..ALL },
+        Rules { propose_admitted: false, ..ALL },
+    ] {
+        let scope = Scope { liars, ..TWO_BODIES };
+        let walked = walk(&Admission::<CORRECT> { rules, scope }, 3, 10 * walks, 150);
+        assert!(walked.counterexample.is_some(), "{rules:?}");
+    }
+}
+
+#[test]
+fn four_five_and_seven_replicas_walk_at_random_with_restarts() {
+    walks::<3>(1, 6_000);
+    walks::<4>(1, 4_000);
+    walks::<5>(2, 4_000);
 }
 
 #[test]
@@ -63,6 +80,7 @@ fn each_rule_is_needed() {
         ("A5 admitted", Rules { clock_admitted: false, ..ALL }, TWO_BODIES, FRAMED, 3),
         ("A5 ends", Rules { clock_ends: false, ..ALL }, TWO_BODIES, FRAMED, 11),
         ("A6", Rules { propose_admitted: false, ..ALL }, TWO_BODIES, BLOCKED, 5),
+        ("A8 clocks", Rules { no_local_expiry: false, ..ALL }, TWO_BODIES, BLOCKED, 8),
         ("A7 vouched", Rules { write_vouched: false, ..ALL }, forging, FORGED, 1),
         ("A7 delayed", Rules { write_delayed: false, ..ALL }, TWO_BODIES, FRAMED, 5),
     ];

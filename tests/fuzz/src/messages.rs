@@ -210,7 +210,7 @@ impl Known {
             .of(&self.checkpoints)
             .filter(|_| choices.byte() % 4 > 0)
             .unwrap_or(CheckpointId { cid, hash: self.hash(choices), digest: Digest([4; 32]) });
-        let mut sign = |checkpoint: &CheckpointId, choices: &mut Choices<'_>| {
+        let sign = |checkpoint: &CheckpointId, choices: &mut Choices<'_>| {
             if choices.byte() % 4 > 0 {
                 sign_checkpoint(&signing_key(peer), view, checkpoint)
             } else {

@@ -174,7 +174,9 @@ impl Known {
             14 => self.damaged(choices, view),
             15 | 16 => {
                 let regency = Regency(choices.short(regency.next().0));
-                let evidence = choices.byte().is_multiple_of(4)
+                let evidence = choices
+                    .byte()
+                    .is_multiple_of(4)
                     .then(|| self.evidence(choices, view, peer, cid, epoch));
                 PeerMessage::Stop { regency, evidence }
             }
@@ -307,7 +309,9 @@ impl Known {
             Some((cid, hash, certificate)) if !choices.byte().is_multiple_of(4) => {
                 (cid, hash, LastProof::Certificate(certificate))
             }
-            _ if !choices.byte().is_multiple_of(4) => (Cid(0), Digest::default(), LastProof::Genesis),
+            _ if !choices.byte().is_multiple_of(4) => {
+                (Cid(0), Digest::default(), LastProof::Genesis)
+            }
             _ => (Cid(choices.number(self.last.0)), self.hash(choices), LastProof::Genesis),
         };
         let data = StopData {

@@ -38,6 +38,10 @@ impl Service for Seeds {
 fn request(session: u8, number: u64, operation: Operation) -> OrderedRequest {
     let id = RequestId { client: ClientId([1; 16]), session: SessionId([session; 16]), number };
     let request = Request { service: ServiceId([1; 16]), id, born: UnixMicros(1), operation };
+    ordered(request)
+}
+
+fn ordered(request: Request) -> OrderedRequest {
     let digest = Request::digest(&request.encode());
     OrderedRequest { request, digest }
 }
@@ -105,4 +109,25 @@ fn an_evicted_session_is_subscribed_to_nothing() {
     let executed = run(&mut executor, 2_000_000, &[request(2, 1, execute(b"a"))]);
     assert_eq!(executed.evicted, [request(1, 1, execute(b"")).request.id.session_key()]);
     assert_eq!(executor.topics().subscribers(&topic).count(), 0);
+}
+
+/// A9, C2: a session born ahead of agreed time raises the horizon beyond that when it is evicted;
+/// such a state can be restored like any other.
+#[test]
+fn a_horizon_ahead_of_agreed_time_is_restored() {
+    let limits = ExecutionLimits { sessions: 1, ..ExecutionLimits::default() };
+    let mut executor = Executor::new(Seeds, limits.clone());
+    for (session, born) in [(1, 1_000), (2, 2_000)] {
+        let OrderedRequest { request, .. } = request(session, 1, execute(b"a"));
+        let request = Request { born: UnixMicros(born), ..request };
+        run(&mut executor, u64::from(session), &[ordered(request)]);
+    }
+    assert_eq!(
+        (executor.time(), executor.sessions().horizon()),
+        (UnixMicros(2), UnixMicros(1_000))
+    );
+    let snapshot = executor.snapshot();
+    let restored: Executor<Seeds> = Executor::restore(&snapshot, limits).unwrap();
+    assert_eq!(restored.snapshot(), snapshot);
+    assert_eq!(restored.sessions().horizon(), UnixMicros(1_000));
 }

@@ -1,5 +1,6 @@
 //! One replica in a leader change (rules S1 to S9 and N4): it is handed messages one by one, of
 //! members whose keys the test holds, and its answers go nowhere.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -520,6 +521,8 @@ fn evidence_is_checked() {
     // Of another's making, of another epoch, with a bad signature, of one proposal.
     assert!(!proves(&two_proposals(&view, 2, Epoch(2))));
     assert!(!proves(&two_proposals(&view, 1, Epoch(1))));
+    // The leader before was faulty; this one may be correct.
+    assert!(!proves(&two_proposals(&view, 0, Epoch(1))));
     let Evidence::TwoProposals { cid, epoch, proposals: [first, second] } = good;
     let bad = (second.0, Bytes::from_static(&[7; 64]));
     let evidence = |proposals| Evidence::TwoProposals { cid, epoch, proposals };
@@ -646,7 +649,40 @@ fn a_restarted_replica_keeps_its_word() {
     net.restart_from_log(ME);
     net.wires.clear();
     propose(&mut net, 0, Cid(1), Epoch(1), &batch(2));
+    // What it records becomes durable, and what waits for that is put on the wires.
+    net.drain(ME);
+    net.drain(ME);
     let first = (Cid(1), Epoch(1), hash(&net.view, Cid(1), &batch(1)));
-    let said = writes(&net.said(ME));
-    assert!(said.iter().all(|write| *write == first), "{said:?}");
+    let said: Vec<(ReplicaSet, PeerMessage)> = net
+        .wires
+        .iter()
+        .flat_map(|(&(_, to), wire)| wire.iter().map(move |m| (ReplicaSet::one(to), m.clone())))
+        .collect();
+    assert!(writes(&said).iter().all(|write| *write == first), "{said:?}");
+}
+
+/// S7: a bound value is written though this replica has never heard of its requests: it asks for
+/// them.
+#[test]
+fn a_bound_value_needs_no_vouches() {
+    let mut net = Net::new(4, 1);
+    let client = net.client();
+    install(&mut net, 1);
+    net.said(ME);
+    let view = net.view.clone();
+    let body = net.request(client, 1, Net::execute("bound"));
+    let entry = BatchEntry { id: net.id(client, 1), digest: Request::digest(&body) };
+    let value = Batch { time: UnixMicros(START), entries: vec![entry] };
+    let v = hash(&view, Cid(1), &value);
+    let bound = |replica| StopData {
+        accepted: Some((Epoch(1), v)),
+        writeset: vec![(Epoch(1), v)],
+        ..nothing(&view, replica, 1)
+    };
+    let datas: Vec<_> = (0..3).map(|replica| (replica, bound(replica))).collect();
+    let sync = Sync { regency: Regency(1), stop_datas: all(&datas), batch: value.clone() };
+    net.tell(1, ME, PeerMessage::Sync(sync));
+    assert_eq!(writes(&net.said(ME)), []);
+    net.tell(0, ME, PeerMessage::Value { cid: Cid(1), batch: value, bodies: vec![body] });
+    assert_eq!(writes(&net.said(ME)), [(Cid(1), Epoch(2), v)]);
 }

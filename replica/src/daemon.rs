@@ -96,8 +96,13 @@ impl Daemon {
                 misbehaviour.name()
             );
         }
-        let shared =
-            Shared::new(Arc::clone(&config.view), config.me, config.service.clone(), misbehaviour);
+        let shared = Shared::new(
+            Arc::clone(&config.view),
+            config.me,
+            config.service.clone(),
+            config.durability,
+            misbehaviour,
+        );
         let inbox = CoreInbox::new(peer_listener).context("cannot set up the event loop")?;
         let core = inbox.sender();
         let handshake_timeout = Duration::from_secs(config.limits.handshake_seconds);
@@ -111,6 +116,7 @@ impl Daemon {
             store,
             durability: config.durability,
             parameters: Parameters {
+                request_timeout: config.request_timeout,
                 durability: if logged { Logging::Logged } else { Logging::Volatile },
                 execution: config.checkpoints.limits(),
                 ..Parameters::default()

@@ -8,6 +8,7 @@ use serde::Serialize;
 use webbft_protocol::membership::{ReplicaId, ServiceId, View, ViewNumber};
 use webbft_protocol::replica::ReplicaStatus;
 
+use crate::Durability;
 use crate::byzantine::Misbehaviour;
 
 /// The state of the core at one moment.
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     view: Arc<View>,
     me: usize,
     service_name: String,
+    durability: Durability,
     misbehaviour: Option<Misbehaviour>,
     started: Instant,
     running: AtomicBool,
@@ -38,6 +40,7 @@ pub(crate) struct Status {
     pub(crate) replica: ReplicaId,
     pub(crate) service: ServiceId,
     pub(crate) service_name: String,
+    pub(crate) durability: &'static str,
     pub(crate) view: ViewNumber,
     pub(crate) n: usize,
     pub(crate) f: usize,
@@ -80,12 +83,14 @@ impl Shared {
         view: Arc<View>,
         me: usize,
         service_name: String,
+        durability: Durability,
         misbehaviour: Option<Misbehaviour>,
     ) -> Arc<Self> {
         Arc::new(Self {
             view,
             me,
             service_name,
+            durability,
             misbehaviour,
             started: Instant::now(),
             running: AtomicBool::new(true),
@@ -116,6 +121,7 @@ impl Shared {
             replica: self.view.members[self.me].id,
             service: self.view.service,
             service_name: self.service_name.clone(),
+            durability: self.durability.name(),
             view: self.view.number,
             n: self.view.n(),
             f: self.view.f,

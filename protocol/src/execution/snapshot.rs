@@ -232,7 +232,9 @@ impl<S: Service> Executor<S> {
         }
         let Manifest { cid: last_cid, hash: last_hash, .. } = snapshot.manifest;
         let SavedHeader { time, schedule, .. } = header;
-        if schedule.cid > last_cid || schedule.time > time || header.horizon > time {
+        // The horizon may be ahead of agreed time: a session counts as active until its birth, and
+        // its eviction raises the horizon to that (rule A9).
+        if schedule.cid > last_cid || schedule.time > time {
             return Err(SnapshotError::Invalid("header"));
         }
         let mut sessions = Sessions::new(limits.sessions, limits.session_idle);

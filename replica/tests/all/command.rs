@@ -174,3 +174,59 @@ fn a_cluster_serves_until_two_of_its_replicas_are_killed() {
     assert_eq!(wait(&mut cluster).code(), Some(0));
     assert!(!path.join("cluster.json").exists(), "it says what is no longer so");
 }
+
+#[test]
+fn a_cluster_that_is_started_again_has_its_state() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cluster");
+    let port = base_port();
+    let view = path.join("view.json");
+    let start = |durability: &[&str]| {
+        let cluster = Guard(
+            Command::new(WEBBFT)
+                .args(["cluster", "--service", "kv", "--base-port", &port, "--dir"])
+                .arg(&path)
+                .args(durability)
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+        wait_for_file(&path.join("cluster.json"));
+        cluster
+    };
+    let invoke = |operation: &str| {
+        let view = view.to_str().unwrap();
+        let output = webbft(&["invoke", "--view", view, "--timeout", "20s", operation]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let get = r#"{"op":"get","key":"a"}"#;
+    let mut cluster = start(&["--durability", "memory"]);
+    invoke(r#"{"op":"put","key":"a","value":"0"}"#);
+    terminate(cluster.0.id());
+    assert_eq!(wait(&mut cluster).code(), Some(0));
+
+    let mut cluster = start(&[]);
+    assert_eq!(invoke(get), "{\"ok\":{\"value\":null}}\n", "nothing was kept in memory");
+    invoke(r#"{"op":"put","key":"a","value":"1"}"#);
+    terminate(cluster.0.id());
+    assert_eq!(wait(&mut cluster).code(), Some(0));
+
+    let mut cluster = start(&[]);
+    assert_eq!(invoke(get), "{\"ok\":{\"value\":\"1\"}}\n");
+    // The whole machine goes down, so to say: the replicas follow their supervisor.
+    let pids: Vec<_> = {
+        let file = std::fs::read_to_string(path.join("cluster.json")).unwrap();
+        let file: serde_json::Value = serde_json::from_str(&file).unwrap();
+        (0..4).map(|index| file["replicas"][index]["pid"].to_string()).collect()
+    };
+    cluster.0.kill().unwrap();
+    wait(&mut cluster);
+    for pid in pids {
+        // It may have noticed already.
+        let _ = Command::new("kill").args(["-KILL", &pid]).stderr(Stdio::null()).status().unwrap();
+    }
+    std::fs::remove_file(path.join("cluster.json")).unwrap();
+    let _cluster = start(&[]);
+    assert_eq!(invoke(get), "{\"ok\":{\"value\":\"1\"}}\n", "it does not wait for an operator");
+}

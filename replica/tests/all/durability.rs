@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -77,11 +77,13 @@ impl Counting {
 async fn sync_loses_nothing_acknowledged_whoever_is_killed() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut replicas = Processes::new(4);
+    // The log is also cut off now and then.
+    replicas.configure("[checkpoints]\ninstances = 10\npause_seconds = 0\n");
     replicas.spawn_all(&["--durability", "sync"]);
     let client = connect(&replicas.view).await;
     let mut counting = Counting::start(client);
     counting.more(5).await;
-    for round in 0..6 {
+    for round in 0..8 {
         // Somewhere within an instance; at first right after what was acknowledged, when a record
         // that was not waited for would still be on its way.
         tokio::time::sleep(Duration::from_micros(rng.random_range(0..1 + 3000 * round))).await;
@@ -174,7 +176,7 @@ async fn async_survives_a_clean_stop_of_all_without_a_doubt() {
     assert_eq!(read(&client).await, Some(20));
     for index in 0..4 {
         let status = replicas.wait(index, |status| status["lastCid"].as_u64() >= Some(20));
-        assert_eq!(status["learner"], false);
+        assert_eq!((&status["learner"], &status["durability"]), (&false.into(), &"async".into()));
     }
 }
 
@@ -356,4 +358,44 @@ async fn a_single_replica_keeps_its_state_or_begins_anew() {
         replicas.kill(0);
     }
     assert!(replicas.logged(0).contains("the service begins anew with an empty state"));
+}
+
+/// docs/architecture.md has the figures.
+/// `cargo test --release -p webbft-replica --test all what_durability_costs -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn what_durability_costs() {
+    for mode in ["memory", "async", "sync"] {
+        let mut replicas = Processes::new(4);
+        replicas.spawn_all(&["--durability", mode]);
+        let client = connect(&replicas.view).await;
+        for value in 0..20 {
+            put(&client, value).await;
+        }
+        let mut times = Vec::new();
+        for value in 0..200 {
+            let begun = Instant::now();
+            put(&client, value).await;
+            times.push(begun.elapsed());
+        }
+        times.sort();
+        let begun = Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        const CALLS: u64 = 4000;
+        for value in 0..CALLS {
+            let client = client.clone();
+            tasks.spawn(async move { put(&client, value).await });
+            if tasks.len() == 100 {
+                tasks.join_next().await.unwrap().unwrap();
+            }
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        let rate = CALLS as f64 / begun.elapsed().as_secs_f64();
+        eprintln!(
+            "{mode:6}: alone median {:?}, p99 {:?}; 100 in flight {rate:.0}/s",
+            times[100], times[198]
+        );
+    }
 }

@@ -13,8 +13,9 @@ use crate::process::{Captured, captured};
 use crate::tools;
 use crate::ui::Phase;
 
-/// How long one check may run. A mutant may well loop for ever, which counts as caught.
-const LIMIT: Duration = Duration::from_secs(120);
+/// How long one check may run, its build included. A mutant may well loop for ever, which counts
+/// as caught.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// One check.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -61,10 +62,8 @@ impl Place<'_> {
         command
             .current_dir(self.tree)
             .env("CARGO_TARGET_DIR", self.build)
-            // Builds are most of the time, and nobody debugs a mutant. The simulator is worth a
-            // little optimisation.
+            // Builds are most of the time, and nobody debugs a mutant.
             .env("CARGO_PROFILE_DEV_DEBUG", "0")
-            .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
             .env("CARGO_TERM_COLOR", "never");
         command
     }
@@ -72,59 +71,46 @@ impl Place<'_> {
     /// Builds what the check needs, then runs it.
     pub(super) fn run(&self, phase: &Phase, check: &Check) -> Result<Verdict> {
         match check {
-            Check::Test(test) => self.run_test(phase, test),
+            Check::Test(test) => Ok(self.run_test(phase, test)?.0),
             Check::Sim(seeds) => self.run_simulator(phase, seeds),
         }
     }
 
-    /// Fails where a check names a test that is not there: it would catch nothing. `checks` are of
-    /// one test binary, `binary`.
-    fn exist(&self, phase: &Phase, binary: &str, checks: &[&str]) -> Result<()> {
-        let (mut arguments, _) = parse(binary)?;
-        arguments.extend(["--", "--list"]);
-        let Captured { output, .. } = captured(phase, self.cargo().args(arguments), Some(LIMIT))?;
-        let tests: Vec<&str> =
-            output.lines().filter_map(|line| line.strip_suffix(": test")).collect();
-        for check in checks {
-            let (_, filter) = parse(check)?;
-            let filter = filter.unwrap_or_default();
-            if !tests.iter().any(|test| test.contains(filter)) {
-                bail!("no test's name contains what `{check}` asks for");
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs all checks, each test binary once. They must pass where there is no mutant.
+    /// Runs all checks, each test binary once. They must pass where there is no mutant, and there
+    /// must be a test for each.
     pub(super) fn run_all(&self, phase: &Phase, checks: &BTreeSet<&Check>) -> Result<()> {
         for (together, parts) in summary(checks)? {
-            match self.run(phase, &together)? {
+            let (verdict, output) = match &together {
+                Check::Test(test) => self.run_test(phase, test)?,
+                Check::Sim(seeds) => (self.run_simulator(phase, seeds)?, String::new()),
+            };
+            match verdict {
                 Verdict::Passed => {}
                 Verdict::Failed(said) => bail!("`{together}` fails without a mutant: {said}"),
                 Verdict::DoesNotCompile(said) => bail!("the workspace does not compile:\n{said}"),
             }
-            if let Check::Test(binary) = &together {
-                self.exist(phase, binary, &parts)?;
+            if let Check::Test(_) = &together {
+                all_exist(&output, &parts)?;
             }
         }
         Ok(())
     }
 
-    fn run_test(&self, phase: &Phase, test: &str) -> Result<Verdict> {
+    /// Builds and runs tests; gives their output, too.
+    fn run_test(&self, phase: &Phase, test: &str) -> Result<(Verdict, String)> {
         let (arguments, filter) = parse(test)?;
-        if let Some(error) = self.build(phase, arguments.iter().copied().chain(["--no-run"]))? {
-            return Ok(Verdict::DoesNotCompile(error));
-        }
-        // Not `--quiet`, which hides the names.
         let mut command = self.cargo();
-        command.args(arguments.into_iter().filter(|&argument| argument != "--quiet"));
-        let Captured { status, output } =
-            captured(phase, command.arg("--").args(filter), Some(LIMIT))?;
-        Ok(match status {
+        command.args(arguments).arg("--").args(filter);
+        let Captured { status, output } = captured(phase, &mut command, Some(LIMIT))?;
+        let verdict = match status {
             None => Verdict::Failed(hung()),
             Some(status) if status.success() => Verdict::Passed,
+            Some(_) if output.contains("error: could not compile") => {
+                return Ok((Verdict::DoesNotCompile(output), String::new()));
+            }
             Some(_) => Verdict::Failed(first_failure(&output)),
-        })
+        };
+        Ok((verdict, output))
     }
 
     fn run_simulator(&self, phase: &Phase, seeds: &str) -> Result<Verdict> {
@@ -166,7 +152,7 @@ fn parse(test: &str) -> Result<(Vec<&str>, Option<&str>)> {
         .next()
         .zip(words.next())
         .with_context(|| format!("`{test}` is not `package target filter`"))?;
-    let mut arguments = vec!["test", "--quiet", "--package", package];
+    let mut arguments = vec!["test", "--package", package];
     match target {
         "lib" => arguments.push("--lib"),
         _ => arguments.extend(["--test", target]),
@@ -190,6 +176,23 @@ fn summary<'a>(checks: &BTreeSet<&'a Check>) -> Result<BTreeMap<Check, Vec<&'a s
         }
     }
     Ok(summary)
+}
+
+/// Whether the output of a test binary mentions a test for each check; one that runs nothing
+/// catches nothing.
+fn all_exist(output: &str, checks: &[&str]) -> Result<()> {
+    let tests: Vec<&str> = output
+        .lines()
+        .filter_map(|line| Some(line.strip_prefix("test ")?.split_once(" ... ")?.0))
+        .collect();
+    for check in checks {
+        let (_, filter) = parse(check)?;
+        let filter = filter.unwrap_or_default();
+        if !tests.iter().any(|test| test.contains(filter)) {
+            bail!("no test's name contains what `{check}` asks for");
+        }
+    }
+    Ok(())
 }
 
 /// The first test that failed.
@@ -238,5 +241,7 @@ mod tests {
         assert_eq!(summary, expected.into());
         assert_eq!(parse("p lib a").expect("well-formed").1, Some("a"));
         assert!(parse("p").is_err());
+        assert!(all_exist("test m::a ... ok", &["p lib a", "p lib"]).is_ok());
+        assert!(all_exist("test m::a ... ok", &["p lib b"]).is_err());
     }
 }

@@ -115,6 +115,32 @@ pub(super) fn read(root: &Path) -> Result<Vec<Mutant>> {
     Ok(mutants)
 }
 
+/// The rules of docs/protocol.md that are marked †: each answers a counterexample.
+fn marked_rules(text: &str) -> Vec<&str> {
+    text.lines()
+        .filter_map(|line| {
+            let (rule, rest) = line.strip_prefix("- **")?.split_once("**")?;
+            rest.trim_start().starts_with('†').then_some(rule)
+        })
+        .collect()
+}
+
+/// Fails where a marked rule has no mutant that takes it out.
+pub(super) fn cover(root: &Path, mutants: &[Mutant]) -> Result<()> {
+    const RULES: &str = "docs/protocol.md";
+    let text = fs::read_to_string(root.join(RULES)).with_context(|| format!("no {RULES}"))?;
+    let rules = marked_rules(&text);
+    if rules.is_empty() {
+        bail!("{RULES} marks no rule with †");
+    }
+    for rule in rules {
+        if !mutants.iter().any(|mutant| mutant.rule == rule) {
+            bail!("rule {rule} is marked with † in {RULES}, and no mutant takes it out");
+        }
+    }
+    Ok(())
+}
+
 /// Whether every mutant has a name of its own, names checks and applies to the sources.
 pub(super) fn validate(root: &Path, mutants: &[Mutant]) -> Result<()> {
     let mut names = BTreeSet::new();
@@ -144,6 +170,12 @@ pub(super) fn validate(root: &Path, mutants: &[Mutant]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marked_rules_are_found() {
+        let text = "- **A1** A replica\n- **A2** † The digest\nsee **A3** †\n- **S10** † (C) It";
+        assert_eq!(marked_rules(text), ["A2", "S10"]);
+    }
 
     #[test]
     fn a_text_is_replaced_where_it_occurs_once() {

@@ -107,6 +107,7 @@ pub(crate) fn check() -> Result<()> {
     let phase = Phase::start("every mutant applies to the sources");
     let mutants = list::read(root())?;
     list::validate(root(), &mutants)?;
+    list::cover(root(), &mutants)?;
     phase.done(&format!("{} mutants", mutants.len()));
     Ok(())
 }

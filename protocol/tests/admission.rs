@@ -1,4 +1,5 @@
 //! Admission (rules A1 to A10) at whole replicas.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

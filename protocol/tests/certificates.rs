@@ -1,4 +1,5 @@
 //! What a certificate certifies (rule N3).
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Consensus instances (rules N1 to N6), execution, and learners at whole replicas.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Quotas and repairs of admission at whole replicas (rules A3 and A10).
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! One replica in a leader change (rules S1 to S9 and N4): it is handed messages one by one, of
 //! members whose keys the test holds, and its answers go nowhere.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

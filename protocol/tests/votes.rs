@@ -1,5 +1,6 @@
 //! What one replica says, and does not say, in a consensus instance (rules A6, A7, N2 to N6): it is
 //! handed messages one by one, and its peers get none of its answers.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

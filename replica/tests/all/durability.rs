@@ -77,11 +77,13 @@ impl Counting {
 async fn sync_loses_nothing_acknowledged_whoever_is_killed() {
     let mut rng = ChaCha8Rng::seed_from_u64(4);
     let mut replicas = Processes::new(4);
+    // The log is also cut off now and then.
+    replicas.configure("[checkpoints]\ninstances = 10\npause_seconds = 0\n");
     replicas.spawn_all(&["--durability", "sync"]);
     let client = connect(&replicas.view).await;
     let mut counting = Counting::start(client);
     counting.more(5).await;
-    for round in 0..6 {
+    for round in 0..8 {
         // Somewhere within an instance; at first right after what was acknowledged, when a record
         // that was not waited for would still be on its way.
         tokio::time::sleep(Duration::from_micros(rng.random_range(0..1 + 3000 * round))).await;

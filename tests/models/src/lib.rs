@@ -4,7 +4,10 @@
 //! check the design. Each rule is a field of a `Rules` struct; taking one out must produce a
 //! counterexample. `docs/models.md` has scopes, counts and verdicts.
 
+pub mod admission;
 pub mod checker;
 pub mod instances;
+pub mod quotas;
+pub mod sessions;
 pub mod stops;
 pub mod sync;

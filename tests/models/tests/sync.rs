@@ -98,6 +98,15 @@ fn some_clauses_are_not_needed_for_agreement() {
     }
 }
 
+/// The model's liars can do harm: one more than f does.
+#[test]
+fn more_than_f_liars_break_agreement() {
+    let scope = Scope { liars: 2, ..AGREE };
+    let explored = explore(&LeaderChange::<2>::new(ALL, scope), 1_000_000);
+    eprintln!("two liars: {explored}");
+    explored.assert_breaks(AGREEMENT);
+}
+
 fn walks<const CORRECT: usize>(scope: Scope) {
     for scope in [scope, Scope { correct_leader: true, ..scope }] {
         let walked = walk(&LeaderChange::<CORRECT>::new(ALL, scope), 7, 3_000, 60);

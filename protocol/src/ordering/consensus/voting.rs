@@ -1,5 +1,7 @@
 //! WRITE, ACCEPT, decide, prove (rules N2 to N4, N6 and A7).
 
+use std::collections::btree_map::Entry;
+
 use super::{Consensus, Decided, ProposalFault};
 use crate::auth::{VerifiedAccept, VerifiedCertificate};
 use crate::execution::Sessions;
@@ -80,7 +82,7 @@ impl Consensus {
                 return;
             }
         }
-        if !instance.values.contains_key(&hash) {
+        if let Entry::Vacant(vacant) = instance.values.entry(hash) {
             let may_use = |entry: &_| settled || admission.may_write(entry);
             let Some(held) = Held::from_admission(&proposal.batch, admission, may_use) else {
                 if settled {
@@ -93,7 +95,7 @@ impl Consensus {
                 self.convict_leader(cid, ProposalFault::InvalidBatch(error), None);
                 return;
             }
-            instance.values.insert(hash, held);
+            vacant.insert(held);
         }
         instance.note_written(epoch, hash);
         instance.writes.cast(self.config.me, epoch, hash, ());

@@ -274,3 +274,38 @@ fn the_service_may_refuse() {
         assert_eq!(net.clients[0].received[replica], std::slice::from_ref(&expected));
     }
 }
+
+/// A1: nobody vouches along for a later number of a session whose number 1 it does not vouch for.
+/// Peers would have to ignore that, and would ask for complete sets for ever (rule A3).
+#[test]
+fn a_later_number_waits_for_the_first() {
+    thread_local! {
+        static ASKED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+    let mut net = Net::new(4, 1);
+    let client = net.client();
+    let bodies =
+        [1, 2].map(|number| net.request(client, number, Net::execute("only replica 0 verifies")));
+    net.lost = |from, _, message| {
+        ASKED.set(ASKED.get() + u32::from(matches!(message, PeerMessage::ResendVouches)));
+        from == 2
+    };
+    for body in &bodies {
+        net.submit(client, body, &[0]);
+    }
+    // The liar invents a digest under number 1, and helps number 2 at replica 1.
+    let id = |number| net.id(client, number);
+    let invented = Vouch { id: id(1), digest: Digest([7; 32]) };
+    let second = Vouch { id: id(2), digest: Request::digest(&bodies[1]) };
+    let groups = VouchGroup::gather([invented, second].map(|vouch| (vouch, UnixMicros(START))));
+    net.inject(2, 1, PeerMessage::Vouches { replace: false, groups });
+    net.wait_ms(10_000);
+    assert!(ASKED.get() <= 4, "asked for complete sets {} times", ASKED.get());
+    // What the others verify after all is ordered.
+    net.lost = |_, _, _| false;
+    for body in &bodies {
+        net.submit(client, body, &[1, 2, 3]);
+    }
+    net.wait_ms(1000);
+    assert_eq!(net.logs(), vec![vec!["only replica 0 verifies"; 2]; 4]);
+}

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,13 @@ use serde::Deserialize;
 use toml::Spanned;
 use webbft_protocol::execution::ExecutionLimits;
 use webbft_protocol::membership::{ReplicaId, View};
+use webbft_protocol::replica::Parameters;
 
 use crate::Durability;
 use crate::keys::Keys;
+
+/// Shorter than this is shorter than a batch may take; longer, and nobody would wait.
+const REQUEST_TIMEOUT_MS: RangeInclusive<u64> = 100..=60_000;
 
 /// A checked configuration: everything it names exists and fits together.
 #[derive(Debug, Clone)]
@@ -31,6 +35,8 @@ pub struct Config {
     pub(crate) durability: Durability,
     pub(crate) limits: Limits,
     pub(crate) checkpoints: Checkpoints,
+    /// T of rule S8.
+    pub(crate) request_timeout: Duration,
 }
 
 /// What is wrong with a configuration: invalid input.
@@ -68,6 +74,7 @@ struct ConfigFile {
     #[serde(default = "here")]
     data_dir: PathBuf,
     durability: Option<Spanned<String>>,
+    request_timeout_ms: Option<Spanned<u64>>,
     listen: ListenSection,
     #[serde(default)]
     limits: Limits,
@@ -219,6 +226,21 @@ impl Config {
             }
             Some(section) => section.into_inner(),
         };
+        let request_timeout = match file.request_timeout_ms {
+            None => Parameters::default().request_timeout,
+            Some(time) if REQUEST_TIMEOUT_MS.contains(time.get_ref()) => {
+                Duration::from_millis(time.into_inner())
+            }
+            Some(time) => {
+                let message = format!(
+                    "request_timeout_ms is {}; it must be from {} to {}",
+                    time.get_ref(),
+                    REQUEST_TIMEOUT_MS.start(),
+                    REQUEST_TIMEOUT_MS.end()
+                );
+                return Err(fail(at(time.span()), message));
+            }
+        };
         Ok(Self {
             view: Arc::new(view),
             me,
@@ -232,6 +254,7 @@ impl Config {
             durability,
             limits: file.limits,
             checkpoints,
+            request_timeout,
         })
     }
 
@@ -358,6 +381,23 @@ mod tests {
         assert_eq!(limits, ExecutionLimits { checkpoint_every: 8, ..ExecutionLimits::default() });
         let error = error_of(&path, &format!("{text}\n[checkpoints]\ninstances = 0\n"));
         assert!(error.ends_with("checkpoints.instances must be at least 1"), "{error}");
+    }
+
+    #[test]
+    fn the_request_timeout_is_configured() {
+        let (_dir, path, text) = set_up();
+        let with =
+            |time: &str| text.replace("id = 1", &format!("id = 1\nrequest_timeout_ms = {time}"));
+        assert_eq!(
+            Config::read(&path).unwrap().request_timeout,
+            Parameters::default().request_timeout
+        );
+        fs::write(&path, with("3000")).unwrap();
+        assert_eq!(Config::read(&path).unwrap().request_timeout, Duration::from_secs(3));
+        assert_eq!(
+            error_of(&path, &with("9")),
+            "replica.toml:4:22: request_timeout_ms is 9; it must be from 100 to 60000"
+        );
     }
 
     #[test]

@@ -116,6 +116,7 @@ impl Daemon {
             store,
             durability: config.durability,
             parameters: Parameters {
+                request_timeout: config.request_timeout,
                 durability: if logged { Logging::Logged } else { Logging::Volatile },
                 execution: config.checkpoints.limits(),
                 ..Parameters::default()

@@ -262,20 +262,9 @@ impl Admission {
     /// From now on this replica vouches: for all it has verified so far, too.
     pub fn begin_vouching(&mut self, sessions: &Sessions) {
         self.vouching = true;
-        let needed = self.quorums.one_correct();
-        let mut held = Vec::new();
-        for (key, session) in &self.pending {
-            for (&number, pending) in &session.numbers {
-                for candidate in &pending.candidates {
-                    let direct = pending.direct == Some(candidate.digest);
-                    if candidate.body.is_some() && (direct || candidate.ever.len() >= needed) {
-                        held.push((key.request(number), candidate.digest));
-                    }
-                }
-            }
-        }
-        for (id, digest) in held {
-            self.vouch(id, digest, sessions);
+        let keys: Vec<SessionKey> = self.pending.keys().copied().collect();
+        for key in keys {
+            self.vouch_for_session(&key, sessions);
         }
     }
 
@@ -308,6 +297,7 @@ impl Admission {
                 session.queued = sessions.last_number(&key).unwrap_or(0);
             }
             self.queue_admitted(key, sessions);
+            self.vouch_for_session(&key, sessions);
         }
         self.ignored = ReplicaSet::first(self.quorums.n()).without(self.me);
     }
@@ -341,7 +331,12 @@ impl Admission {
             return;
         }
         let me = self.me;
-        let last = sessions.last_number(&id.session_key());
+        let key = id.session_key();
+        let last = sessions.last_number(&key);
+        if id.number > 1 && last.is_none() && !self.new_sessions[me].contains(&key) {
+            // Others ignore it until this replica vouches for number 1, and would ask for ever.
+            return;
+        }
         let candidate = self.number_mut(id, last).candidate_or_new(digest);
         if candidate.vouchers.contains(me) {
             return;
@@ -353,7 +348,33 @@ impl Admission {
             self.new_sessions[me].insert(born, id.session_key());
         }
         self.outbox.push(Vouch { id, digest }, born);
-        self.queue_admitted(id.session_key(), sessions);
+        self.queue_admitted(key, sessions);
+        if id.number == 1 {
+            self.vouch_for_session(&key, sessions);
+        }
+    }
+
+    /// Vouches for everything in a session that may be vouched for: what was verified directly,
+    /// and what f + 1 replicas vouch for.
+    fn vouch_for_session(&mut self, key: &SessionKey, sessions: &Sessions) {
+        let needed = self.quorums.one_correct();
+        let Some(session) = self.pending.get(key) else { return };
+        let mut held = Vec::new();
+        for (&number, pending) in &session.numbers {
+            for candidate in &pending.candidates {
+                let direct = pending.direct == Some(candidate.digest);
+                let vouched = candidate.vouchers.contains(self.me);
+                if candidate.body.is_some()
+                    && !vouched
+                    && (direct || candidate.ever.len() >= needed)
+                {
+                    held.push((key.request(number), candidate.digest));
+                }
+            }
+        }
+        for (id, digest) in held {
+            self.vouch(id, digest, sessions);
+        }
     }
 
     /// A batch was executed: drops what it ordered, what belonged to evicted sessions, and new
@@ -375,6 +396,9 @@ impl Admission {
             if let Some(session) = self.pending.get_mut(&key) {
                 session.queued = session.queued.max(entry.id.number);
                 self.queue_admitted(key, sessions);
+                if entry.id.number == 1 {
+                    self.vouch_for_session(&key, sessions);
+                }
             }
         }
         for key in evicted {

@@ -45,7 +45,7 @@ pub enum Durability {
 impl Default for Parameters {
     fn default() -> Self {
         Self {
-            request_timeout: Duration::from_secs(2),
+            request_timeout: Duration::from_millis(800),
             vouch_delay: Duration::from_millis(20),
             fetch_delay: Duration::from_millis(15),
             fetch_retry: Duration::from_millis(200),

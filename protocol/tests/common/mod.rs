@@ -102,6 +102,9 @@ pub struct TestClient {
     pub received: Vec<Vec<ReplicaFrame>>,
 }
 
+/// T of rule S8 here, whatever the default: tests count in it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
 pub struct Net {
     pub view: Arc<View>,
     pub replicas: Vec<Replica<Log>>,
@@ -138,12 +141,20 @@ pub type Tamper = Box<dyn FnMut(usize, usize, PeerMessage) -> Vec<PeerMessage>>;
 
 impl Net {
     pub fn new(n: usize, f: usize) -> Self {
-        Self::with(n, f, Parameters::default())
+        Self::with(n, f, Parameters { request_timeout: REQUEST_TIMEOUT, ..Parameters::default() })
     }
 
     /// Replicas that keep logs.
     pub fn logged(n: usize, f: usize) -> Self {
-        Self::with(n, f, Parameters { durability: Durability::Logged, ..Parameters::default() })
+        Self::with(
+            n,
+            f,
+            Parameters {
+                durability: Durability::Logged,
+                request_timeout: REQUEST_TIMEOUT,
+                ..Parameters::default()
+            },
+        )
     }
 
     pub fn with(n: usize, f: usize, parameters: Parameters) -> Self {

@@ -11,6 +11,8 @@
 
 mod basic;
 mod byzantine_clients;
+mod durability;
 mod history;
+mod leader;
 mod network;
 mod support;

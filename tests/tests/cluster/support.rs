@@ -59,8 +59,10 @@ pub(crate) struct Options {
     pub(crate) liar: bool,
     /// A proxy stands between every two replicas.
     pub(crate) proxied: bool,
-    /// A line for every `replica.toml`, in place of `durability = "memory"`.
+    /// `sync`, `async`, or `memory` where nothing is said, which is fastest.
     pub(crate) durability: Option<&'static str>,
+    /// A line for every `replica.toml`.
+    pub(crate) setting: &'static str,
 }
 
 /// One replica's process.
@@ -122,18 +124,17 @@ impl Cluster {
         if options.proxied {
             cluster.put_proxies_between();
         }
-        if let Some(durability) = options.durability {
-            cluster.edit_configs("durability = \"memory\"", durability);
-        }
+        cluster.edit_configs(options.durability.unwrap_or("memory"), options.setting);
         cluster.processes = (0..4).map(|index| Some(cluster.launch(index))).collect();
         cluster
     }
 
-    fn edit_configs(&self, old: &str, new: &str) {
+    fn edit_configs(&self, durability: &str, setting: &str) {
         for config in &self.configs {
             let text = std::fs::read_to_string(config).unwrap();
-            assert!(text.contains(old), "{text}");
-            std::fs::write(config, text.replace(old, new)).unwrap();
+            let written = text.lines().find(|line| line.starts_with("durability")).unwrap();
+            let text = text.replace(written, &format!("durability = {durability:?}\n{setting}"));
+            std::fs::write(config, text).unwrap();
         }
     }
 
@@ -247,6 +248,32 @@ impl Cluster {
         self.processes[index].take().expect("it runs").child.wait().unwrap();
     }
 
+    /// SIGKILL to all, before any of them is waited for.
+    pub(crate) fn kill_all(&mut self) {
+        for index in 0..4 {
+            self.signal(index, "-KILL");
+        }
+        for process in &mut self.processes {
+            process.take().expect("it runs").child.wait().unwrap();
+        }
+    }
+
+    /// Removes what a replica that was killed has stored.
+    pub(crate) fn wipe(&self, index: usize) {
+        assert!(self.processes[index].is_none(), "it runs");
+        let dir = self.configs[index].parent().unwrap();
+        let kept = ["replica.toml", "keys.toml"];
+        let mut wiped = 0;
+        for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            if kept.iter().all(|name| entry.file_name() != *name) {
+                assert!(entry.file_type().unwrap().is_file(), "{entry:?}");
+                std::fs::remove_file(entry.path()).unwrap();
+                wiped += 1;
+            }
+        }
+        assert!(wiped > 0, "nothing was stored in {}", dir.display());
+    }
+
     /// Starts a replica that was killed.
     pub(crate) fn restart(&mut self, index: usize) {
         assert!(self.processes[index].is_none(), "it runs");
@@ -298,6 +325,38 @@ impl Cluster {
         }
     }
 
+    /// The leader, as a running replica other than `except` knows it: the one with the highest
+    /// regency is asked.
+    pub(crate) fn leader(&self, except: Option<usize>) -> usize {
+        let asked =
+            (0..4).filter(|index| Some(*index) != except && self.processes[*index].is_some());
+        let known = asked.filter_map(|index| self.status(index));
+        let latest = known.max_by_key(|status| status["regency"].as_u64());
+        let leader = latest.and_then(|status| status["leader"].as_u64());
+        usize::try_from(leader.expect("a replica runs and knows its leader")).unwrap()
+    }
+
+    /// Waits until all four replicas run, vote and are connected to each other.
+    pub(crate) async fn whole(&self) {
+        for index in 0..4 {
+            self.wait_for_status(index, "a voter with all its peers", |status| {
+                let peers = status["peers"].as_array().expect("a list");
+                status["learner"] == false && peers.iter().all(|peer| peer["connected"] == true)
+            })
+            .await;
+        }
+    }
+
+    /// Waits until the other replicas follow another leader than this.
+    pub(crate) async fn replaced(&self, leader: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        // What a status says may be a quarter of a second old.
+        while self.leader(Some(leader)) == leader {
+            assert!(Instant::now() < deadline, "replica {leader} is leader for ever");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// A client with links of its own.
     pub(crate) async fn client(&self) -> Client {
         Self::client_of(self.view.clone()).await
@@ -321,7 +380,8 @@ impl Cluster {
         (Self::client_of(view).await, proxies)
     }
 
-    fn print_logs(&self) {
+    /// What the running replicas have logged last.
+    pub(crate) fn print_logs(&self) {
         for (index, process) in self.processes.iter().enumerate() {
             let Some(process) = process else { continue };
             let log = process.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

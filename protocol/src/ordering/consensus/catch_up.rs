@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Consensus, Decided, ProposalFault};
+use super::{AHEAD, Consensus, Decided, ProposalFault};
 use crate::auth::VerifiedCertificate;
 use crate::membership::{Cid, Digest, ReplicaSet};
 use crate::ordering::held::Held;
@@ -53,20 +53,32 @@ impl Consensus {
         Some(Decided { cid, hash, batch, requests: held.requests() })
     }
 
-    /// A leader change showed that the open instance is decided. Somebody may have kept the
-    /// ACCEPTs from everybody else until now.
+    /// A leader change showed that an instance is decided. Somebody may have kept the ACCEPTs from
+    /// everybody else until now, and may not say it again.
     pub(super) fn learn(&mut self, certificate: &VerifiedCertificate) {
-        let cid = certificate.cid();
-        if cid != self.open() {
-            return;
+        let kept = self.proven.next().0..=self.last.0.saturating_add(AHEAD);
+        if kept.contains(&certificate.cid().0) {
+            self.certificates.insert(certificate.cid(), certificate.clone());
         }
-        if cid == self.last {
-            self.proven_by(certificate);
-            return;
+        self.use_certificates();
+    }
+
+    /// Uses what [`Consensus::learn`] kept, once it is about the open instance.
+    pub(super) fn use_certificates(&mut self) {
+        while let Some((&cid, certificate)) = self.certificates.first_key_value() {
+            if cid > self.open() {
+                return;
+            }
+            let certificate = certificate.clone();
+            if cid == self.open() && cid == self.last {
+                self.proven_by(&certificate);
+            } else if cid == self.open() {
+                let instance = self.instances.entry(cid).or_default();
+                instance.decided = Some((certificate.certificate().epoch, certificate.hash()));
+                instance.certificate = Some(certificate);
+            }
+            self.certificates.remove(&cid);
         }
-        let instance = self.instances.entry(cid).or_default();
-        instance.decided = Some((certificate.certificate().epoch, certificate.hash()));
-        instance.certificate = Some(certificate.clone());
     }
 
     /// The decisions from `from` on, as many as fit into one answer; where there is none yet,

@@ -25,7 +25,10 @@ use super::held::Held;
 use super::instance::{Cast, Instance, Proposal};
 use super::stops::Stops;
 use super::sync_choice::{Choice, SyncChoice, SyncFault};
-use crate::auth::{CertificateError, SigningKey, StopDataError, VerifiedStopData, sign_propose};
+use crate::auth::{
+    CertificateError, SigningKey, StopDataError, VerifiedCertificate, VerifiedStopData,
+    sign_propose,
+};
 use crate::execution::OrderedRequest;
 use crate::membership::{Cid, Digest, Epoch, Quorums, Regency, ReplicaSet, View};
 use crate::replica::Record;
@@ -176,6 +179,9 @@ pub struct Consensus {
     stop_data: Option<SignedStopData>,
     /// What members told this replica as a leader, of the latest regency each.
     stop_datas: BTreeMap<usize, VerifiedStopData>,
+    /// Certificates that came with STOPDATAs, about instances that this replica has not proven. All
+    /// are true, and there are no more of them than instances that others have decided.
+    certificates: BTreeMap<Cid, VerifiedCertificate>,
     /// The leader's choice before it could propose it.
     choice: Option<SyncChoice>,
     /// This replica's own SYNC of the present regency.
@@ -211,6 +217,7 @@ impl Consensus {
             synced: true,
             stop_data: None,
             stop_datas: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             choice: None,
             sync: None,
             wanted: None,

@@ -29,6 +29,7 @@ impl Consensus {
         if next_has_begun {
             self.prove();
         }
+        self.use_certificates();
         self.try_sync();
         let cid = self.open();
         if self.voting {

@@ -64,7 +64,7 @@ fn macs_valid_at_any_subset_of_the_replicas() {
         // f + 1 replicas can convince the others; fewer cannot.
         assert_eq!(executed_for_attacker(&outcome) > 0, subset.len() >= 2, "{subset:?}");
         if subset.len() < 4 {
-            let refused = outcome.statistics.faults.get("frame refused by a replica");
+            let refused = outcome.statistics.deeds.get("frame refused by a replica");
             assert!(refused.is_some_and(|count| *count > 0), "{subset:?}");
         }
     }
@@ -102,8 +102,8 @@ fn a_flood() {
 #[test]
 fn replayed_frames() {
     let outcome = besieged(Attack::Replay, 10 * MS);
-    assert!(outcome.statistics.faults.contains_key("frame refused by a replica"));
-    assert!(outcome.statistics.faults.contains_key("client link closed for a fault"));
+    assert!(outcome.statistics.deeds.contains_key("frame refused by a replica"));
+    assert!(outcome.statistics.deeds.contains_key("client link closed for a fault"));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn garbage_before_and_after_the_handshake() {
     for kind in
         ["handshake refused", "frame refused by a replica", "client link closed for a fault"]
     {
-        assert!(outcome.statistics.faults.contains_key(kind), "{kind}");
+        assert!(outcome.statistics.deeds.contains_key(kind), "{kind}");
     }
 }
 

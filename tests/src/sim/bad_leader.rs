@@ -1,8 +1,8 @@
-//! What Byzantine replicas do to consensus and to leader changes: as leaders, and as those who
-//! tell the new leader what they know.
+//! What Byzantine replicas do to consensus, leader changes and state transfer: as leaders, and as
+//! those who tell the new leader, or who was away, what they know.
 
 use bytes::Bytes;
-use webbft_protocol::auth::{sign_accept, sign_propose, sign_stop_data};
+use webbft_protocol::auth::{sign_accept, sign_checkpoint, sign_propose, sign_stop_data};
 use webbft_protocol::membership::{Cid, Digest, Epoch, Regency};
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
@@ -60,6 +60,7 @@ impl Byzantine {
                 self.false_stop_data(signed, draw)
             }
             PeerMessage::Sync(sync) if self.does(Misdeed::LieInSync) => self.false_sync(sync, draw),
+            message if self.does(Misdeed::LieInTransfer) => self.false_state(message, draw),
             message => vec![message],
         }
     }
@@ -173,6 +174,35 @@ impl Byzantine {
             }
         }
         vec![PeerMessage::Sync(other)]
+    }
+
+    fn false_state(&self, message: PeerMessage, draw: &mut Draw) -> Vec<PeerMessage> {
+        let mut random = || Digest(draw.bytes32());
+        vec![match message {
+            PeerMessage::Checkpoint { mut checkpoint, .. } => {
+                checkpoint.digest = random();
+                let signature = sign_checkpoint(&self.key, &self.view, &checkpoint);
+                PeerMessage::Checkpoint { checkpoint, signature }
+            }
+            PeerMessage::StableCheckpoint { mut certificate, first } => {
+                certificate.checkpoint.digest = random();
+                PeerMessage::StableCheckpoint { certificate, first }
+            }
+            PeerMessage::Manifest(mut manifest) => {
+                for chunk in &mut manifest.chunks {
+                    *chunk = random();
+                }
+                PeerMessage::Manifest(manifest)
+            }
+            PeerMessage::Chunk { cid, index, bytes } => {
+                let mut bytes = bytes.to_vec();
+                if let Some(first) = bytes.first_mut() {
+                    *first ^= 1;
+                }
+                PeerMessage::Chunk { cid, index, bytes: bytes.into() }
+            }
+            message => message,
+        }]
     }
 
     /// Takes note of the regency that is spoken of.

@@ -227,13 +227,15 @@ pub enum Misdeed {
     LieInSync,
     /// Asks for leader changes without cause.
     EarlyStops,
+    /// Signs checkpoints of other states, and serves false manifests and chunks.
+    LieInTransfer,
     /// Runs twice under the same keys; every other replica and every client link has to do with
     /// one of the two, and at times with the other.
     Twins,
 }
 
 /// All misdeeds.
-pub const MISDEEDS: [Misdeed; 17] = [
+pub const MISDEEDS: [Misdeed; 18] = [
     Misdeed::MuteToClients,
     Misdeed::MuteToPeers,
     Misdeed::LieToClients,
@@ -250,6 +252,7 @@ pub const MISDEEDS: [Misdeed; 17] = [
     Misdeed::LieInStopData,
     Misdeed::LieInSync,
     Misdeed::EarlyStops,
+    Misdeed::LieInTransfer,
     Misdeed::Twins,
 ];
 

@@ -18,7 +18,7 @@ pub struct Statistics {
     /// Virtual time, in microseconds.
     pub simulated_micros: u64,
     /// Faults injected, by kind.
-    pub faults: BTreeMap<&'static str, u64>,
+    pub faults: BTreeMap<String, u64>,
     /// What replicas did, by kind.
     pub deeds: BTreeMap<&'static str, u64>,
     /// Calls of correct clients, by how they ended.
@@ -43,8 +43,11 @@ pub struct Statistics {
 
 impl Statistics {
     /// Counts a fault.
-    pub fn count(&mut self, fault: &'static str) {
-        *self.faults.entry(fault).or_default() += 1;
+    pub fn count(&mut self, fault: &str) {
+        match self.faults.get_mut(fault) {
+            Some(count) => *count += 1,
+            None => drop(self.faults.insert(fault.to_owned(), 1)),
+        }
     }
 
     /// Counts the end of a call.
@@ -63,7 +66,7 @@ impl Statistics {
         self.events += other.events;
         self.simulated_micros += other.simulated_micros;
         for (fault, count) in &other.faults {
-            *self.faults.entry(fault).or_default() += count;
+            *self.faults.entry(fault.clone()).or_default() += count;
         }
         for (what, count) in &other.deeds {
             *self.deeds.entry(what).or_default() += count;

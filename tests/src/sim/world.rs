@@ -218,8 +218,34 @@ impl World {
             done: false,
             plan,
         };
+        world.count_the_byzantine();
         world.populate(keys);
         world
+    }
+
+    /// Counts what is there from the beginning, by kind.
+    fn count_the_byzantine(&mut self) {
+        for misdeed in self.plan.byzantine.iter().flat_map(|(_, misdeeds)| misdeeds) {
+            self.stats.count(&format!("Byzantine replica: {misdeed:?}"));
+        }
+        if self.plan.byzantine.first().is_some_and(|(replica, _)| *replica == 0) {
+            self.stats.count("Byzantine replica: the first leader");
+        }
+        for attacker in &self.plan.attackers {
+            let attack = format!("{:?}", attacker.attack);
+            let kind = attack.split('(').next().unwrap_or_default();
+            self.stats.count(&format!("Byzantine client: {kind}"));
+        }
+        if !self.plan.faults.slow.is_empty() {
+            self.stats.count("slow replica");
+        }
+        self.stats.did(match self.plan.n {
+            1 => "runs of 1 replica",
+            4 => "runs of 4 replicas",
+            5 => "runs of 5 replicas",
+            7 => "runs of 7 replicas",
+            _ => "runs of other sizes",
+        });
     }
 
     fn populate(&mut self, keys: Vec<(SigningKey, NoiseKeypair)>) {

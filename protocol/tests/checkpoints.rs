@@ -626,6 +626,46 @@ fn a_replica_with_a_wrong_state_replaces_it() {
     );
 }
 
+/// C4: a replica that had a wrong state follows without voting at first, also with the right one:
+/// it completes no quorum.
+#[test]
+fn a_replica_that_had_a_wrong_state_does_not_vote_at_once() {
+    let wrong = |me: usize| {
+        if me == 3 { Log(vec![Bytes::from_static(b"wrong")], Cid(0)) } else { Log::default() }
+    };
+    let mut net = Net::with_services(4, 1, parameters(4), wrong);
+    let client = net.client();
+    // The others go no further for its sake, and it gets no state yet.
+    net.tamper = Some(Box::new(|from, to, message| match message {
+        PeerMessage::Status { .. } if from == 3 => vec![],
+        PeerMessage::Chunk { .. } if to == 3 => vec![],
+        other => vec![other],
+    }));
+    order(&mut net, client, 1..=4);
+    assert!(
+        net.notices[3]
+            .iter()
+            .any(|notice| matches!(notice, Notice::StateDiverged { cid: Cid(4), .. }))
+    );
+    net.isolate(2);
+    net.tamper = None;
+    net.wait_ms(10_000);
+    assert_eq!(transferred(&net, 3), [(Cid(4), Cid(4))]);
+    assert!(net.replicas[3].status().learner);
+    // Two of a quorum of three vote.
+    net.invoke(client, 5, "together");
+    net.wait_ms(1000);
+    let last = |net: &Net| {
+        net.replicas.iter().map(|replica| replica.status().last_cid).collect::<Vec<_>>()
+    };
+    assert_eq!(last(&net), [Cid(4); 4]);
+    net.rejoin(2);
+    net.wait_ms(10_000);
+    assert_eq!(net.logs()[3].last(), Some(&"together"));
+    assert!(!net.replicas[3].status().learner);
+    assert_equal_states(&net);
+}
+
 /// C4: where no quorum agrees, every replica says that something is wrong with the service.
 #[test]
 fn a_service_that_is_not_deterministic_is_reported() {
@@ -640,6 +680,47 @@ fn a_service_that_is_not_deterministic_is_reported() {
         );
         assert_eq!(disputed.count(), 1);
     }
+}
+
+/// C6, C7: decisions that come while a fetched state is being restored are executed, and the state,
+/// which is older by then, replaces nothing.
+#[test]
+fn a_fetched_state_that_was_overtaken_is_dropped() {
+    let mut net = net(4);
+    let client = net.client();
+    order(&mut net, client, 1..=2);
+    net.isolate(3);
+    order(&mut net, client, 3..=6);
+    // The decisions are late, and whoever tells the checkpoint claims that they are gone.
+    let held = Rc::new(RefCell::new(Vec::new()));
+    let keep = Rc::clone(&held);
+    net.tamper = Some(Box::new(move |from, to, message| match message {
+        PeerMessage::Decided(_) if to == 3 => {
+            keep.borrow_mut().push((from, message));
+            vec![]
+        }
+        PeerMessage::StableCheckpoint { certificate, .. } if to == 3 => {
+            vec![PeerMessage::StableCheckpoint { certificate, first: Cid(5) }]
+        }
+        other => vec![other],
+    }));
+    net.slow_jobs = true;
+    net.rejoin(3);
+    net.wait_ms(2000);
+    assert_eq!(stable(&net, 3).last().map(|id| id.cid), Some(Cid(4)));
+    assert!(net.jobs[3].is_some(), "the state is being restored");
+    assert_eq!(net.replicas[3].status().last_cid, Cid(2));
+    net.tamper = None;
+    for (from, message) in held.take() {
+        net.inject(from, 3, message);
+    }
+    net.run();
+    assert!(net.jobs[3].is_some(), "the state is still being restored");
+    assert_eq!(net.replicas[3].status().last_cid, Cid(6));
+    net.finish_job(3);
+    assert_eq!(net.replicas[3].status().last_cid, Cid(6));
+    assert_eq!(transferred(&net, 3), []);
+    assert_equal_states(&net);
 }
 
 /// C5: the driver stores the latest stable snapshot; then the log needs nothing before it.

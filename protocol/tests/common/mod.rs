@@ -327,6 +327,9 @@ impl Net {
         while let Some((position, record)) = self.replicas[index].poll_record() {
             if let Record::Checkpoint(certificate) = &record {
                 let covered = Some(certificate.checkpoint.cid);
+                // What goes from the log must be in a snapshot that is stored (rule C5).
+                let stored = self.stored[index].as_ref().map(|stored| stored.cid());
+                assert!(stored >= covered, "the log is cut before the snapshot is stored");
                 self.records[index].retain(|kept| kept.cid().is_none() || kept.cid() > covered);
             }
             self.records[index].push(record);

@@ -28,6 +28,11 @@ impl<'a> Choices<'a> {
         self.byte() & 1 == 1
     }
 
+    /// True one time in `n`.
+    pub(crate) fn one_in(&mut self, n: u8) -> bool {
+        self.byte().is_multiple_of(n)
+    }
+
     pub(crate) fn of<T: Clone>(&mut self, values: &[T]) -> Option<T> {
         values.get(self.below(values.len())).cloned()
     }

@@ -174,10 +174,8 @@ impl Known {
             14 => self.damaged(choices, view),
             15 | 16 => {
                 let regency = Regency(choices.short(regency.next().0));
-                let evidence = choices
-                    .byte()
-                    .is_multiple_of(4)
-                    .then(|| self.evidence(choices, view, peer, cid, epoch));
+                let evidence =
+                    choices.one_in(4).then(|| self.evidence(choices, view, peer, cid, epoch));
                 PeerMessage::Stop { regency, evidence }
             }
             17 | 18 => PeerMessage::StopData(self.stop_data(choices, view, peer, regency)),
@@ -210,10 +208,10 @@ impl Known {
     ) -> PeerMessage {
         let mut checkpoint = choices
             .of(&self.checkpoints)
-            .filter(|_| !choices.byte().is_multiple_of(4))
+            .filter(|_| !choices.one_in(4))
             .unwrap_or(CheckpointId { cid, hash: self.hash(choices), digest: Digest([4; 32]) });
         let sign = |checkpoint: &CheckpointId, choices: &mut Choices<'_>| {
-            if !choices.byte().is_multiple_of(4) {
+            if !choices.one_in(4) {
                 sign_checkpoint(&signing_key(peer), view, checkpoint)
             } else {
                 choices.bytes(70).into()
@@ -221,7 +219,7 @@ impl Known {
         };
         match choices.byte() % 8 {
             0 | 1 => {
-                if choices.byte().is_multiple_of(4) {
+                if choices.one_in(4) {
                     checkpoint.digest = self.hash(choices);
                 }
                 PeerMessage::Checkpoint { signature: sign(&checkpoint, choices), checkpoint }
@@ -229,7 +227,7 @@ impl Known {
             2 => {
                 let forged = || CheckpointCertificate { checkpoint, signatures: Vec::new() };
                 let mut certificate = choices.of(&self.stable).unwrap_or_else(forged);
-                if choices.byte().is_multiple_of(4) {
+                if choices.one_in(4) {
                     certificate.checkpoint = checkpoint;
                     let id = ReplicaId(u16::from(choices.byte()) % 8);
                     let signature = sign(&checkpoint, choices);
@@ -250,7 +248,7 @@ impl Known {
             }
             5 => PeerMessage::FetchChunk { cid: checkpoint.cid, index: choices.short(0) },
             6 => {
-                let chunk = choices.of(&self.chunks).filter(|_| !choices.byte().is_multiple_of(4));
+                let chunk = choices.of(&self.chunks).filter(|_| !choices.one_in(4));
                 let bytes = chunk.unwrap_or_else(|| choices.bytes(40).into());
                 PeerMessage::Chunk { cid: checkpoint.cid, index: choices.short(0), bytes }
             }
@@ -281,7 +279,7 @@ impl Known {
 
     /// The bodies that a batch names, as far as they are known.
     fn bodies(&self, choices: &mut Choices<'_>, batch: &Batch) -> Vec<Bytes> {
-        let right = !choices.byte().is_multiple_of(4);
+        let right = !choices.one_in(4);
         let named = |entry: &BatchEntry| {
             self.bodies.iter().find(|body| right && Request::digest(body) == entry.digest).cloned()
         };
@@ -306,12 +304,10 @@ impl Known {
     ) -> SignedStopData {
         let known = choices.of(&self.certificates);
         let (last_cid, last_hash, proof) = match known {
-            Some((cid, hash, certificate)) if !choices.byte().is_multiple_of(4) => {
+            Some((cid, hash, certificate)) if !choices.one_in(4) => {
                 (cid, hash, LastProof::Certificate(certificate))
             }
-            _ if !choices.byte().is_multiple_of(4) => {
-                (Cid(0), Digest::default(), LastProof::Genesis)
-            }
+            _ if !choices.one_in(4) => (Cid(0), Digest::default(), LastProof::Genesis),
             _ => (Cid(choices.number(self.last.0)), self.hash(choices), LastProof::Genesis),
         };
         let data = StopData {

@@ -369,9 +369,11 @@ impl World {
                 _ => {}
             }
         }
-        while let Some((_, cid, hash)) =
-            disk.decided.pop_front_if(|(records, ..)| *records <= disk.durable)
-        {
+        while let Some(&(records, cid, hash)) = disk.decided.front() {
+            if records > disk.durable {
+                break;
+            }
+            disk.decided.pop_front();
             let agreed = *self.decided.entry(cid).or_insert(hash);
             assert_eq!(agreed, hash, "two decisions of instance {cid}");
         }

@@ -37,7 +37,7 @@ pub fn snapshot(bytes: &[u8]) {
     let mut service: Vec<u8> = service.concat();
     let mut protocol: Vec<u8> = protocol.concat();
     let length = |bytes: &[u8]| bytes.len() as u64;
-    if choices.byte().is_multiple_of(4) {
+    if choices.one_in(4) {
         choices.damage(&mut service);
     }
     choices.damage(&mut protocol);

@@ -116,6 +116,6 @@ async fn a_leader_that_is_cut_off_is_replaced() {
         workload.more_done(BETWEEN).await;
     }
     let client = cluster.client().await;
-    check_put_and_get(&client, "a", "healed").await;
+    check_put_and_get(&client, "calm", "healed").await;
     judge("leaders_cut_off", &workload.finish().await);
 }

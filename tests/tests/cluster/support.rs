@@ -207,10 +207,11 @@ impl Cluster {
         // Reads on for as long as the replica writes, so that its pipe never fills.
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
-                if line.contains("serving") {
+                let serves = line.contains("serving");
+                kept.lock().unwrap().push_back(line);
+                if serves {
                     let _ = serving.send(());
                 }
-                kept.lock().unwrap().push_back(line);
             }
         });
         let process = Process { child, log };

@@ -15,7 +15,7 @@ use crate::ui::Phase;
 
 /// How long one check may run, its build included. A mutant may well loop for ever, which counts
 /// as caught.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// One check.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]

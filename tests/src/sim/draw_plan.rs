@@ -56,10 +56,10 @@ impl Plan {
         // An operation costs n² messages: larger groups are asked for less.
         let rarer = (n * n).div_ceil(16) as u64;
         let mut clients: Vec<Client> =
-            (0..draw.between(1..=4)).map(|_| draw_client(&mut draw, rarer)).collect();
+            (0..draw.between(1..=3)).map(|_| draw_client(&mut draw, rarer)).collect();
         // Who stands still, or is cut off, falls behind by as much as the others do meanwhile.
         let away = !faults.pauses.is_empty() || !faults.partitions.is_empty();
-        if quick && phase_one < 3 * S && away && draw.chance(1, 3) {
+        if quick && phase_one < 2 * S && away && draw.chance(1, 6) {
             clients[0].think = 3 * MS * rarer;
             clients[0].reads = 0;
             clients[0].outstanding = 8;
@@ -77,7 +77,7 @@ impl Plan {
             faults,
             storage,
             request_timeout,
-            checkpoint_every: *draw.pick(&[1, 3, 3, 10, 50]),
+            checkpoint_every: *draw.pick(&[1, 5, 5, 10, 10, 20, 50]),
             checkpoint_pause: *draw.pick(&[0, 0, 100 * MS, S]),
             job_time: *draw.pick(&[10, MS, 30 * MS, 500 * MS]),
             skew,
@@ -110,14 +110,14 @@ fn draw_size(draw: &mut Draw) -> (usize, usize) {
 fn draw_lengths(draw: &mut Draw) -> (u64, u64) {
     match draw.below(30) {
         0 => (draw.between(5 * S..=20 * S), draw.between(S..=6 * S)),
-        1..=5 => (draw.between(2 * S..=6 * S), draw.between(500 * MS..=2 * S)),
+        1..=3 => (draw.between(2 * S..=6 * S), draw.between(500 * MS..=2 * S)),
         _ => (draw.between(300 * MS..=2 * S), draw.between(200 * MS..=S)),
     }
 }
 
 fn draw_client(draw: &mut Draw, rarer: u64) -> Client {
     Client {
-        think: *draw.pick(&[10 * MS, 50 * MS, 50 * MS, 200 * MS, 200 * MS, S]) * rarer,
+        think: *draw.pick(&[20 * MS, 100 * MS, 100 * MS, 300 * MS, 300 * MS, S]) * rarer,
         outstanding: *draw.pick(&[1, 2, 8]),
         reads: *draw.pick(&[0, 3, 7]),
         subscribes: draw.chance(2, 3),
@@ -347,5 +347,5 @@ fn draw_attacker(draw: &mut Draw, n: usize, rarer: u64) -> Attacker {
         Attack::Flood => 4 * rarer,
         _ => rarer,
     };
-    Attacker { attack, period: *draw.pick(&[20 * MS, 50 * MS, 200 * MS]) * rarer }
+    Attacker { attack, period: *draw.pick(&[40 * MS, 100 * MS, 300 * MS]) * rarer }
 }

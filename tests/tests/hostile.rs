@@ -28,7 +28,7 @@ use webbft_tests::sim::{
 // Hostile clients beside a correct one, in the simulator.
 
 /// Four correct replicas, a correct client that works steadily, and an attacker. The invariants,
-/// `no_leader_suspicion` among them, judge the run.
+/// `zero_leader_changes` among them, judge the run.
 fn besieged(attack: Attack, period: u64) -> Outcome {
     let plan = Plan {
         clients: vec![Client { outstanding: 1, ..Client::steady() }],

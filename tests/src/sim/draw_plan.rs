@@ -18,6 +18,16 @@ use super::plan::{
 /// Replicas and faults among them, by how often they are drawn.
 const SIZES: [(u32, usize, usize); 5] = [(2, 1, 0), (20, 4, 1), (3, 5, 1), (4, 7, 2), (1, 10, 3)];
 
+/// What the first leader does more often than others.
+const LEADER_MISDEEDS: [Misdeed; 6] = [
+    Misdeed::StallAsLeader,
+    Misdeed::ProposeToFew,
+    Misdeed::EquivocateProposals,
+    Misdeed::Selective,
+    Misdeed::MuteToPeers,
+    Misdeed::Twins,
+];
+
 impl Plan {
     /// The run that belongs to a seed.
     #[must_use]
@@ -35,7 +45,7 @@ impl Plan {
         let calm = faults.partitions.is_empty() && faults.peer_breaks == 0;
         let latency = Latency {
             base: *draw.pick(&[50, 200, 200, MS, 20 * MS, 60 * MS]),
-            jitter: *draw.pick(&[20, 200, 200, 2 * MS, 10 * MS]),
+            jitter: *draw.pick(&[20, 20, 200, 200, 2 * MS, 10 * MS]),
             spike_one_in: if calm { 0 } else { *draw.pick(&[0, 200, 2000]) },
         };
         // Short enough for leader changes in short runs, where the network allows it.
@@ -45,7 +55,15 @@ impl Plan {
         let skew = (0..n).map(|_| draw.between(0..=1000) as i64 - 500).collect();
         // An operation costs n² messages: larger groups are asked for less.
         let rarer = (n * n).div_ceil(16) as u64;
-        let clients = (0..draw.between(1..=4)).map(|_| draw_client(&mut draw, rarer)).collect();
+        let mut clients: Vec<Client> =
+            (0..draw.between(1..=3)).map(|_| draw_client(&mut draw, rarer)).collect();
+        // Who stands still, or is cut off, falls behind by as much as the others do meanwhile.
+        let away = !faults.pauses.is_empty() || !faults.partitions.is_empty();
+        if quick && phase_one < 2 * S && away && draw.chance(1, 6) {
+            clients[0].think = 3 * MS * rarer;
+            clients[0].reads = 0;
+            clients[0].outstanding = 8;
+        }
         let attackers = if draw.chance(1, 3) {
             (0..draw.between(1..=2)).map(|_| draw_attacker(&mut draw, n, rarer)).collect()
         } else {
@@ -59,7 +77,7 @@ impl Plan {
             faults,
             storage,
             request_timeout,
-            checkpoint_every: *draw.pick(&[1, 3, 10, 50, 1024]),
+            checkpoint_every: *draw.pick(&[1, 5, 5, 10, 10, 20, 50]),
             checkpoint_pause: *draw.pick(&[0, 0, 100 * MS, S]),
             job_time: *draw.pick(&[10, MS, 30 * MS, 500 * MS]),
             skew,
@@ -92,14 +110,14 @@ fn draw_size(draw: &mut Draw) -> (usize, usize) {
 fn draw_lengths(draw: &mut Draw) -> (u64, u64) {
     match draw.below(30) {
         0 => (draw.between(5 * S..=20 * S), draw.between(S..=6 * S)),
-        1..=5 => (draw.between(2 * S..=6 * S), draw.between(500 * MS..=2 * S)),
+        1..=3 => (draw.between(2 * S..=6 * S), draw.between(500 * MS..=2 * S)),
         _ => (draw.between(300 * MS..=2 * S), draw.between(200 * MS..=S)),
     }
 }
 
 fn draw_client(draw: &mut Draw, rarer: u64) -> Client {
     Client {
-        think: *draw.pick(&[10 * MS, 50 * MS, 50 * MS, 200 * MS, 200 * MS, S]) * rarer,
+        think: *draw.pick(&[20 * MS, 100 * MS, 100 * MS, 300 * MS, 300 * MS, S]) * rarer,
         outstanding: *draw.pick(&[1, 2, 8]),
         reads: *draw.pick(&[0, 3, 7]),
         subscribes: draw.chance(2, 3),
@@ -119,7 +137,12 @@ fn draw_byzantine(draw: &mut Draw, n: usize, f: usize) -> Vec<(usize, Vec<Misdee
         let replica = candidates.swap_remove(at);
         let mut misdeeds = Vec::new();
         for _ in 0..draw.between(1..=3) {
-            let misdeed = *draw.pick(&MISDEEDS);
+            // What only a leader can do wrong more often where it leads.
+            let misdeed = if replica == 0 && draw.chance(1, 2) {
+                *draw.pick(&LEADER_MISDEEDS)
+            } else {
+                *draw.pick(&MISDEEDS)
+            };
             if !misdeeds.contains(&misdeed) {
                 misdeeds.push(misdeed);
             }
@@ -324,5 +347,5 @@ fn draw_attacker(draw: &mut Draw, n: usize, rarer: u64) -> Attacker {
         Attack::Flood => 4 * rarer,
         _ => rarer,
     };
-    Attacker { attack, period: *draw.pick(&[20 * MS, 50 * MS, 200 * MS]) * rarer }
+    Attacker { attack, period: *draw.pick(&[40 * MS, 100 * MS, 300 * MS]) * rarer }
 }

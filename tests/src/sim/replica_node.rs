@@ -756,7 +756,7 @@ impl World {
             }
             self.send_all(me, frames);
         }
-        let next = self.now + self.draw.between(5 * MS..=60 * MS);
+        let next = self.now + self.draw.between(20 * MS..=120 * MS);
         self.queue.push(next, Event::Misdeed(me));
     }
 }

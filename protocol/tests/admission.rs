@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Net, START};
-use webbft_protocol::membership::{Cid, Digest, Epoch};
+use webbft_protocol::membership::{Cid, Digest, Epoch, SessionId};
 use webbft_protocol::ordering::BatchError;
 use webbft_protocol::replica::{Notice, Parameters, PeerFault};
 use webbft_protocol::time::UnixMicros;
@@ -308,4 +308,24 @@ fn a_later_number_waits_for_the_first() {
     }
     net.wait_ms(1000);
     assert_eq!(net.logs(), vec![vec!["only replica 0 verifies"; 2]; 4]);
+}
+
+/// A9: sessions that were refused do not count against the link's limit of 64.
+#[test]
+fn refused_sessions_do_not_fill_a_link() {
+    let mut net = Net::new(4, 1);
+    let client = net.client();
+    for session in 100..200 {
+        net.clients[client].session = SessionId([session; 16]);
+        let body = net.request(client, 2, Net::execute("of a session that has not begun"));
+        net.submit(client, &body, &[0]);
+    }
+    net.run();
+    let refused = |frame: &&ReplicaFrame| {
+        matches!(frame.header, ReplicaHeader::Refused { refusal: Refusal::NotBegun, .. })
+    };
+    assert_eq!(net.clients[client].received[0].iter().filter(refused).count(), 100);
+    net.invoke(client, 1, "a session that begins");
+    net.run();
+    assert_eq!(net.logs(), vec![vec!["a session that begins"]; 4]);
 }

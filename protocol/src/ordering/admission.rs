@@ -68,6 +68,8 @@ pub struct Admission {
     wanted: BTreeMap<(RequestId, Digest), u32>,
     /// Peers some of whose vouches had to be ignored because this replica lags (rule A3).
     ignored: ReplicaSet,
+    /// New sessions that can no longer begin, and about which clients' links have to be told.
+    expired: Vec<SessionKey>,
 }
 
 impl Admission {
@@ -85,6 +87,7 @@ impl Admission {
             outbox: Outbox::default(),
             wanted: BTreeMap::new(),
             ignored: ReplicaSet::EMPTY,
+            expired: Vec::new(),
         }
     }
 
@@ -320,8 +323,17 @@ impl Admission {
         for peer in 0..self.new_sessions.len() {
             for key in self.new_sessions[peer].expire(sessions.horizon()) {
                 self.retract(&key, peer, false);
+                if peer == self.me {
+                    self.expired.push(key);
+                }
             }
         }
+    }
+
+    /// New sessions of which this replica had verified number 1, and which can no longer begin.
+    /// Forgets them.
+    pub fn take_expired(&mut self) -> Vec<SessionKey> {
+        std::mem::take(&mut self.expired)
     }
 
     /// Vouches for a digest whose body is held; tells the peers once.

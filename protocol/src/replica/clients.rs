@@ -224,6 +224,10 @@ impl Clients {
                 let (session, number) = (id.session, id.number);
                 let header = ReplicaHeader::Refused { session, number, request: digest, refusal };
                 self.send(link, header);
+                if sessions.last_number(&key).is_none() && !self.awaits(&key) {
+                    // It has not begun here, and may never.
+                    self.forget_session(&key);
+                }
             }
         }
         Ok(())
@@ -414,7 +418,7 @@ impl Clients {
         }
         let evicted = |key: &&SessionKey| sessions.last_number(key).is_none();
         for key in before.sessions().keys().filter(evicted) {
-            self.handle_evicted(key);
+            self.forget_session(key);
         }
         let attached: Vec<(SessionKey, LinkId)> =
             self.sessions.iter().map(|(key, link)| (*key, *link)).collect();
@@ -429,7 +433,12 @@ impl Clients {
         }
     }
 
-    fn handle_evicted(&mut self, key: &SessionKey) {
+    fn awaits(&self, key: &SessionKey) -> bool {
+        self.awaiting.range(key.request(0)..=key.request(u64::MAX)).next().is_some()
+    }
+
+    /// A session is gone, or will never begin.
+    pub(super) fn forget_session(&mut self, key: &SessionKey) {
         if let Some(link) = self.sessions.remove(key)
             && let Some(link) = self.links.get_mut(&link)
         {
@@ -470,7 +479,7 @@ impl Clients {
             }
         }
         for key in &executed.evicted {
-            self.handle_evicted(key);
+            self.forget_session(key);
         }
     }
 }

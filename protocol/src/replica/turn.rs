@@ -121,6 +121,9 @@ impl<S: Service> Replica<S> {
     pub(super) fn execute(&mut self, decided: &Decided) {
         let Decided { cid, hash, ref batch, .. } = *decided;
         let executed = self.apply(decided);
+        for key in self.admission.take_expired() {
+            self.clients.forget_session(&key);
+        }
         self.leader_timer.handle_decided();
         if batch.entries.len() == MAX_BATCH_REQUESTS {
             self.leader_timer.restart(self.now.instant);

@@ -146,7 +146,7 @@ fn cargo_tool(
             .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
             .env("CARGO_PROFILE_RELEASE_LTO", "off")
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
-        "The tool is built from crates.io: is it reachable?",
+        "The tool is built from source: can cargo reach its package registry?",
     )?;
     Ok(installed)
 }

@@ -48,10 +48,14 @@ impl Plan {
             jitter: *draw.pick(&[20, 20, 200, 200, 2 * MS, 10 * MS]),
             spike_one_in: if calm { 0 } else { *draw.pick(&[0, 200, 2000]) },
         };
-        // Short enough for leader changes in short runs, where the network allows it.
+        // Short enough for leader changes in short runs, where the network allows it; on the
+        // slowest of the networks drawn an operator would wait longer than usual.
         let quick = latency.base <= MS && latency.jitter <= 200;
-        let request_timeout =
-            if quick { *draw.pick(&[400 * MS, 400 * MS, S, 2 * S]) } else { 2 * S };
+        let request_timeout = if quick {
+            *draw.pick(&[400 * MS, 400 * MS, S, 2 * S])
+        } else {
+            (2 * S).max(60 * (latency.base + 2 * latency.jitter))
+        };
         let skew = (0..n).map(|_| draw.between(0..=1000) as i64 - 500).collect();
         // An operation costs n² messages: larger groups are asked for less.
         let rarer = (n * n).div_ceil(16) as u64;

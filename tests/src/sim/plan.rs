@@ -425,10 +425,6 @@ impl Plan {
             || faults.clock_jumps.iter().any(|jump| jump.to.abs() > WITHIN_DRIFT)
             || self.latency.spike_one_in > 0
             || self.storage.may_take() * 50 > self.request_timeout
-            // Where one member is of no use every other is needed, and twins make streams be
-            // replaced: on a slow network two instances in a row may then take the whole time.
-            || (!self.byzantine.is_empty()
-                && (self.latency.base + 2 * self.latency.jitter) * 30 > self.request_timeout)
     }
 }
 

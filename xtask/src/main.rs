@@ -5,6 +5,8 @@ mod builds;
 mod cluster;
 mod demo;
 mod fuzz;
+mod glue;
+mod glue;
 mod lint;
 mod mutants;
 mod process;

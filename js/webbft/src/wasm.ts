@@ -1,82 +1,86 @@
-import init, { panicMessage, Core as WasmCore } from '../wasm/webbft_client_wasm.js';
-import type { Core, CoreModule } from './core.js';
+import type { CoreModule } from './core.js';
 import { WebBftError } from './errors.js';
-import { EffectSink } from './sink.js';
+import { instantiate } from './instance.js';
 import type { WasmSource } from './types.js';
 
-let loaded: Promise<CoreModule> | undefined;
+const MAGIC = [0x00, 0x61, 0x73, 0x6d];
 
-/** Loads the Wasm, once for all clients of the page; after a failure the next call tries again. */
-export function loadWasm(source?: WasmSource): Promise<CoreModule> {
-  loaded ??= load(source).catch((error: unknown) => {
-    loaded = undefined;
-    throw error;
-  });
-  return loaded;
-}
+const byUrl = new Map<string, Promise<WebAssembly.Module>>();
+const byObject = new WeakMap<object, Promise<WebAssembly.Module>>();
 
-async function load(source: WasmSource | undefined): Promise<CoreModule> {
-  if (typeof WebAssembly !== 'object') {
-    throw new WebBftError('WASM_UNAVAILABLE', 'this environment has no WebAssembly');
-  }
+/** An instance of the Wasm for one client. */
+export async function loadWasm(source?: WasmSource): Promise<CoreModule> {
+  const module = await compileWasm(source);
   try {
-    await init({ module_or_path: await resolve(source) });
+    return await instantiate(module);
   } catch (cause) {
-    const hint =
-      cause instanceof WebAssembly.CompileError && /csp|content security/i.test(cause.message)
-        ? "; the page's Content-Security-Policy must allow 'wasm-unsafe-eval'"
-        : '';
-    throw new WebBftError('WASM_LOAD', `the WebBFT Wasm could not be loaded: ${cause}${hint}`, {
-      cause,
-    });
+    throw unloadable(cause);
   }
-  return {
-    create: (view, secret, seed, options, now, unix) =>
-      bind(new WasmCore(view, secret, seed, options, now, unix)),
-    panicMessage,
-  };
 }
 
-async function resolve(source: WasmSource | undefined) {
+/**
+ * Fetches and compiles the Wasm, once for each source and for all clients of the page; after a
+ * failure the next call tries again.
+ */
+export function compileWasm(source?: WasmSource): Promise<WebAssembly.Module> {
   const found = source ?? new URL('../wasm/webbft_client_wasm_bg.wasm', import.meta.url);
-  const url = typeof found === 'string' ? new URL(found, globalThis.location?.href) : found;
-  if (!(url instanceof URL)) return url;
-  // Node cannot fetch files.
-  if (url.protocol === 'file:') {
-    const node = 'node:fs/promises';
-    const { readFile } = await import(/* @vite-ignore */ /* webpackIgnore: true */ node);
-    return readFile(url) as Promise<BufferSource>;
-  }
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url} answers ${response.status}`);
-  return response;
+  const key = found instanceof URL ? found.href : found;
+  const known = typeof key === 'string' ? byUrl.get(key) : byObject.get(key);
+  if (known) return known;
+  const module = compile(found).catch((cause: unknown) => {
+    if (typeof key === 'string') byUrl.delete(key);
+    else byObject.delete(key);
+    throw unloadable(cause);
+  });
+  if (typeof key === 'string') byUrl.set(key, module);
+  else byObject.set(key, module);
+  return module;
 }
 
-/** The Wasm's class with effects as objects. */
-function bind(core: WasmCore): Core {
-  const sink = new EffectSink();
-  return {
-    get clientId() {
-      return core.clientId;
-    },
-    start: () => core.start(),
-    advance: (now, unix) => core.advance(now, unix),
-    nextDeadline: () => core.nextDeadline(),
-    socketOpened: (replica) => core.socketOpened(replica),
-    socketMessage: (replica, bytes) => core.socketMessage(replica, bytes),
-    socketClosed: (replica) => core.socketClosed(replica),
-    networkChanged: () => core.networkChanged(),
-    invoke: (payload, timeout) => core.invoke(payload, timeout),
-    query: (payload, timeout) => core.query(payload, timeout),
-    subscribe: (topic) => core.subscribe(topic),
-    unsubscribe: (subscription) => core.unsubscribe(subscription),
-    cancel: (call) => core.cancel(call),
-    close: () => core.close(),
-    poll: () => (core.poll(sink) ? sink.take() : undefined),
-    status: () => {
-      core.status(sink);
-      return sink.takeStatus();
-    },
-    free: () => core.free(),
-  };
+async function compile(source: WasmSource): Promise<WebAssembly.Module> {
+  if (!('WebAssembly' in globalThis)) {
+    const hint = 'it may be turned off in the browser';
+    throw new WebBftError('WASM_UNAVAILABLE', `this environment has no WebAssembly; ${hint}`);
+  }
+  const found = typeof source === 'string' ? new URL(source, globalThis.location?.href) : source;
+  if (found instanceof WebAssembly.Module) return found;
+  if (found instanceof URL) return fromUrl(found);
+  if (found instanceof ArrayBuffer || ArrayBuffer.isView(found)) return fromBytes(found, 'wasm');
+  return fromResponse(await found);
+}
+
+async function fromUrl(url: URL): Promise<WebAssembly.Module> {
+  if (url.protocol !== 'file:') return fromResponse(await fetch(url));
+  // Node cannot fetch files.
+  const node = 'node:fs/promises';
+  const { readFile } = await import(/* @vite-ignore */ /* webpackIgnore: true */ node);
+  return fromBytes((await readFile(url)) as BufferSource, url.href);
+}
+
+async function fromResponse(response: Response): Promise<WebAssembly.Module> {
+  const { url, status } = response;
+  if (!response.ok) throw new Error(`${url} answers ${status}`);
+  const type = response.headers.get('content-type') ?? '';
+  if (type.startsWith('application/wasm')) return WebAssembly.compileStreaming(response);
+  return fromBytes(await response.arrayBuffer(), `${url}, served as ${type || 'no type'},`);
+}
+
+function fromBytes(source: BufferSource, name: string): Promise<WebAssembly.Module> {
+  const bytes = ArrayBuffer.isView(source)
+    ? new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
+    : new Uint8Array(source);
+  if (MAGIC.some((byte, index) => bytes[index] !== byte)) {
+    const start = new TextDecoder().decode(bytes.subarray(0, 16));
+    throw new Error(`${name} is no Wasm: it begins with ${JSON.stringify(start)}`);
+  }
+  return WebAssembly.compile(source);
+}
+
+function unloadable(cause: unknown): WebBftError {
+  if (cause instanceof WebBftError) return cause;
+  const hint = /csp|content security/i.test(String(cause))
+    ? "; the page's Content-Security-Policy must allow 'wasm-unsafe-eval'"
+    : '; option `wasm` says where it is';
+  const message = `the WebBFT Wasm could not be loaded: ${cause}${hint}`;
+  return new WebBftError('WASM_LOAD', message, { cause });
 }

@@ -600,7 +600,7 @@ describe('the end', () => {
     FakeSocket.all[0]?.onmessage?.({ data: new ArrayBuffer(1) });
     const crash = {
       code: 'WASM_CRASH',
-      message: 'the WebBFT Wasm crashed: panicked at the test; reload the page',
+      message: 'the WebBFT Wasm crashed: panicked at the test; make a new client',
       outcome: 'unknown',
     };
     await expect(call).rejects.toMatchObject(crash);

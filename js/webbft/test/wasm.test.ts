@@ -1,7 +1,7 @@
 // The real Wasm, without replicas: what crosses the boundary, and what is refused at it.
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createClient, type Options, preload, type View } from '../src/index.js';
-import { loadWasm } from '../src/wasm.js';
+import { compileWasm } from '../src/wasm.js';
 import { FakeSocket } from './fakes.js';
 
 const key = (byte: number) => byte.toString(16).padStart(2, '0').repeat(32);
@@ -43,7 +43,7 @@ async function refusal(options: Partial<Options>): Promise<string> {
 describe('the boundary', () => {
   it('is given by preload, once', async () => {
     await preload();
-    expect(await loadWasm()).toBe(await loadWasm());
+    expect(await compileWasm()).toBe(await preload());
   });
 
   it('derives the client id from the key and speaks first on every socket', async () => {

@@ -45,6 +45,7 @@ struct Delivered {
     number: u64,
     statement: Statement,
     accused: ReplicaSet,
+    evidence: Evidence,
 }
 
 impl Subscription {
@@ -200,12 +201,20 @@ impl ServiceProxy {
         let Some((id, subscription)) = self.subscription_to(topic) else { return };
         let next = subscription.next.unwrap_or(0);
         if number < next {
-            let wrong = subscription.delivered.iter_mut().any(|event| {
-                event.number == number
-                    && event.statement != statement
-                    && event.accused.insert(replica)
+            let late = subscription.delivered.iter_mut().find(|event| event.number == number);
+            let accuse = late.is_some_and(|event| {
+                let differs = event.statement != statement;
+                let accuse = differs && event.accused.insert(replica);
+                if event.evidence.silent.remove(replica) {
+                    let Evidence { matching, differing, .. } = &mut event.evidence;
+                    let voters = if differs { differing } else { matching };
+                    voters.insert(replica);
+                    let (number, evidence) = (Some(number), event.evidence);
+                    self.events.push_back(ClientEvent::Votes { call: id, number, evidence });
+                }
+                accuse
             });
-            if wrong {
+            if accuse {
                 self.accuse(now, replica, SuspectReason::Divergent, Some(id));
             }
             return self.answered(replica);
@@ -301,7 +310,8 @@ impl ServiceProxy {
             if subscription.delivered.len() >= DELIVERED {
                 subscription.delivered.pop_front();
             }
-            subscription.delivered.push_back(Delivered { number: next, statement, accused });
+            let delivered = Delivered { number: next, statement, accused, evidence };
+            subscription.delivered.push_back(delivered);
             next = next.saturating_add(1);
             subscription.advance(next);
             progress = true;

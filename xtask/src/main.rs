@@ -6,7 +6,6 @@ mod cluster;
 mod demo;
 mod fuzz;
 mod glue;
-mod glue;
 mod lint;
 mod mutants;
 mod process;

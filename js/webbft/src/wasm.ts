@@ -38,15 +38,17 @@ export function compileWasm(source?: WasmSource): Promise<WebAssembly.Module> {
 }
 
 async function compile(source: WasmSource): Promise<WebAssembly.Module> {
-  if (!('WebAssembly' in globalThis)) {
+  if ((globalThis as { WebAssembly?: unknown }).WebAssembly === undefined) {
     const hint = 'it may be turned off in the browser';
     throw new WebBftError('WASM_UNAVAILABLE', `this environment has no WebAssembly; ${hint}`);
   }
   const found = typeof source === 'string' ? new URL(source, globalThis.location?.href) : source;
-  if (found instanceof WebAssembly.Module) return found;
   if (found instanceof URL) return fromUrl(found);
   if (found instanceof ArrayBuffer || ArrayBuffer.isView(found)) return fromBytes(found, 'wasm');
-  return fromResponse(await found);
+  const given: unknown = await found;
+  if (given instanceof Response) return fromResponse(given);
+  if (given instanceof WebAssembly.Module) return given;
+  throw new Error('option `wasm` is neither a URL, nor a Response, a Module or bytes');
 }
 
 async function fromUrl(url: URL): Promise<WebAssembly.Module> {

@@ -393,6 +393,9 @@ describe('subscriptions', () => {
     const messages: Message<Kv['events']['kv']>[] = [];
     const gaps: ClientEvent[] = [];
     client.on('gap', (gap) => gaps.push(gap));
+    const seen: ClientEvent[] = [];
+    client.on('votes', (event) => seen.push(event));
+    const lateVotes = { differing: [], matching: [10, 11, 12, 13] };
     const subscription = client.invokeSubscribe('kv', (message) => messages.push(message));
     expect(fake.core.told('subscribe')).toEqual([['kv']]);
     effects({ type: 'subscribed', call: 1, next: 5, evidence });
@@ -402,6 +405,15 @@ describe('subscriptions', () => {
     expect(messages).toEqual([
       { value, number: 5n, evidence: votes, gapBefore: false },
       { value, number: 9n, evidence: votes, gapBefore: true },
+    ]);
+    const late = { ...evidence, differing: [], matching: [10, 11, 12, 13] };
+    effects({ type: 'votes', call: 1, number: 9, evidence: late });
+    const common = { type: 'votes', call: '1', event: 'kv' };
+    expect(seen).toEqual([
+      { type: 'votes', kind: 'call', call: '1', evidence: votes },
+      { ...common, kind: 'event', number: 5n, evidence: votes },
+      { ...common, kind: 'event', number: 9n, evidence: votes },
+      { ...common, kind: 'late', number: 9n, evidence: { ...votes, ...lateVotes } },
     ]);
     expect(gaps).toEqual([{ type: 'gap', event: 'kv', missedFrom: 6n, next: 9n }]);
 

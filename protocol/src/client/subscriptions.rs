@@ -48,6 +48,21 @@ struct Delivered {
     evidence: Evidence,
 }
 
+impl Delivered {
+    /// Takes a statement that came later; the evidence, where it is new, and whether it is the
+    /// first one that proves its replica wrong.
+    fn hear(&mut self, replica: usize, statement: Statement) -> (Option<Evidence>, bool) {
+        let differs = self.statement != statement;
+        let accuse = differs && self.accused.insert(replica);
+        if !self.evidence.silent.remove(replica) {
+            return (None, accuse);
+        }
+        let Evidence { matching, differing, .. } = &mut self.evidence;
+        if differs { differing } else { matching }.insert(replica);
+        (Some(self.evidence), accuse)
+    }
+}
+
 impl Subscription {
     pub(super) fn new(topic: Topic, n: usize) -> Self {
         Self {
@@ -202,18 +217,12 @@ impl ServiceProxy {
         let next = subscription.next.unwrap_or(0);
         if number < next {
             let late = subscription.delivered.iter_mut().find(|event| event.number == number);
-            let accuse = late.is_some_and(|event| {
-                let differs = event.statement != statement;
-                let accuse = differs && event.accused.insert(replica);
-                if event.evidence.silent.remove(replica) {
-                    let Evidence { matching, differing, .. } = &mut event.evidence;
-                    let voters = if differs { differing } else { matching };
-                    voters.insert(replica);
-                    let (number, evidence) = (Some(number), event.evidence);
-                    self.events.push_back(ClientEvent::Votes { call: id, number, evidence });
-                }
-                accuse
-            });
+            let (votes, accuse) =
+                late.map_or((None, false), |event| event.hear(replica, statement));
+            if let Some(evidence) = votes {
+                let number = Some(number);
+                self.events.push_back(ClientEvent::Votes { call: id, number, evidence });
+            }
             if accuse {
                 self.accuse(now, replica, SuspectReason::Divergent, Some(id));
             }

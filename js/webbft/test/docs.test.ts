@@ -1,0 +1,79 @@
+// The package's documentation says what the code says.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { describe, expect, it } from 'vitest';
+import { type Code, WebBftError } from '../src/index.js';
+
+const PACKAGE = fileURLToPath(new URL('..', import.meta.url));
+const read = (path: string) => readFileSync(join(PACKAGE, path), 'utf8');
+const readme = read('README.md');
+
+/** The declaration of a type or interface in a source file. */
+function declaration<T extends ts.Node>(
+  path: string,
+  name: string,
+  is: (node: ts.Node) => node is T,
+) {
+  const source = ts.createSourceFile(path, read(path), ts.ScriptTarget.Latest, true);
+  const found = source.statements.find(
+    (node) => is(node) && 'name' in node && (node.name as ts.Identifier).text === name,
+  );
+  if (!found) throw new Error(`${path} declares no ${name}`);
+  return found as unknown as T;
+}
+
+function codes(): Code[] {
+  const { type } = declaration('src/errors.ts', 'Code', ts.isTypeAliasDeclaration);
+  if (!ts.isUnionTypeNode(type)) throw new Error('Code is no union');
+  return type.types.map((member) => member.getText().slice(1, -1) as Code);
+}
+
+/** The names in the first column of the README's table below a heading. */
+function table(heading: string): string[] {
+  const section = readme.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? '';
+  return [...section.matchAll(/^\| \[?`([^`]+)`/gm)].map(([, name]) => name as string);
+}
+
+describe('every error code', () => {
+  it('has a page, and every page is of a code', () => {
+    const pages = readdirSync(join(PACKAGE, 'docs/errors')).map((file) => basename(file, '.md'));
+    expect(pages.sort()).toEqual(codes().sort());
+  });
+
+  it('is in the README’s table', () => {
+    expect(table('Errors').sort()).toEqual(codes().sort());
+  });
+
+  it.each(codes())('%s names its page, which has every part', (code) => {
+    const { docs } = new WebBftError(code, 'message');
+    expect(docs).toBe(`webbft/docs/errors/${code}.md`);
+    const path = docs.slice('webbft/'.length);
+    expect(existsSync(join(PACKAGE, path))).toBe(true);
+    const page = read(path);
+    expect(page.startsWith(`# ${code}\n\n`)).toBe(true);
+    for (const part of [
+      '\n**Who is to blame:** ',
+      '\n**Outcome:** ',
+      '\n## What to do\n',
+      '\n## Example\n',
+    ]) {
+      expect(page).toContain(part);
+    }
+  });
+});
+
+describe('the README', () => {
+  it('has every option, and no other', () => {
+    const { members } = declaration('src/types.ts', 'Options', ts.isInterfaceDeclaration);
+    const options = members.map((member) => (member.name as ts.Identifier).text);
+    expect(table('Options').sort()).toEqual(options.sort());
+  });
+
+  it('links to files that exist', () => {
+    const links = [...readme.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path);
+    expect(links.length).toBeGreaterThan(20);
+    expect(links.filter((path) => !existsSync(join(PACKAGE, path as string)))).toEqual([]);
+  });
+});

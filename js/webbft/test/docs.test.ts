@@ -1,5 +1,13 @@
 // The package's documentation says what the code says.
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
@@ -76,4 +84,35 @@ describe('the README', () => {
     expect(links.length).toBeGreaterThan(20);
     expect(links.filter((path) => !existsSync(join(PACKAGE, path as string)))).toEqual([]);
   });
+});
+
+it('the guide to React type-checks', { timeout: 60_000 }, () => {
+  const guide = read('../../docs/guides/react.md');
+  const files = [...guide.matchAll(/^\*\*`([^`]+)`\*\*\n\n```\w+\n([\s\S]*?)^```$/gm)];
+  expect(files.map(([, name]) => name)).toEqual(['webbft-hooks.ts', 'tally.tsx']);
+  // Inside the workspace, so that its packages are found.
+  const folder = mkdtempSync(join(PACKAGE, '../node_modules/.docs-'));
+  try {
+    for (const [, name, text] of files) writeFileSync(join(folder, name as string), text as string);
+    copyFileSync(join(PACKAGE, '../../examples/typescript/counter.ts'), join(folder, 'counter.ts'));
+    const program = ts.createProgram([join(folder, 'tally.tsx')], {
+      strict: true,
+      noEmit: true,
+      skipLibCheck: true,
+      exactOptionalPropertyTypes: true,
+      jsx: ts.JsxEmit.ReactJSX,
+      target: ts.ScriptTarget.ES2022,
+      module: ts.ModuleKind.ESNext,
+      moduleResolution: ts.ModuleResolutionKind.Bundler,
+      lib: ['lib.es2022.d.ts', 'lib.dom.d.ts', 'lib.esnext.disposable.d.ts'],
+      types: [],
+      paths: { webbft: [join(PACKAGE, 'src/index.ts')] },
+    });
+    const found = ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => {
+      return `${file?.fileName}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
+    });
+    expect(found).toEqual([]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });

@@ -148,9 +148,9 @@ fn a_liar_keeps_no_learner_from_voting() {
     };
     let outcome = run_plan(plan, false);
     assert!(outcome.is_clean(), "{outcome}");
-    let calls = &outcome.statistics.calls;
+    let deeds = &outcome.statistics.deeds;
     for kind in ["replica without memory votes again", "replica caught misbehaving"] {
-        assert!(calls.contains_key(kind), "{kind}: {calls:?}");
+        assert!(deeds.contains_key(kind), "{kind}: {deeds:?}");
     }
 }
 

@@ -47,7 +47,10 @@ test('the quickstart type-checks, runs, and prints what the README says', async 
   };
   const program = ts.createProgram([join(FOLDER, 'main.ts')], options);
   const errors = ts.getPreEmitDiagnostics(program);
-  assert.deepEqual(errors.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), []);
+  assert.deepEqual(
+    errors.map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')),
+    [],
+  );
 
   const { outputText } = ts.transpileModule(source, { compilerOptions: options });
   await writeFile(join(FOLDER, 'main.mjs'), outputText);
@@ -58,9 +61,15 @@ test('the quickstart type-checks, runs, and prints what the README says', async 
     cwd: FOLDER,
     timeout: 30_000,
   });
-  const { stdout } = await run.catch((error) => assert.fail(`${error}\n${error.stdout}${error.stderr}`));
+  const { stdout } = await run.catch((error) =>
+    assert.fail(`${error}\n${error.stdout}${error.stderr}`),
+  );
   const printed = /```text\n([\s\S]*?)```/.exec(readme)[1];
-  const lines = (text) => text.trim().replace(/ \d+n$/m, ' 0n').split('\n');
+  const lines = (text) =>
+    text
+      .trim()
+      .replace(/ \d+n$/m, ' 0n')
+      .split('\n');
   // How often the liar is caught before the client closes depends on how quick it is.
   const suspected = 'replica 3: divergent';
   const agreed = (text) => lines(text).filter((line) => line !== suspected);

@@ -8,7 +8,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
@@ -78,12 +78,40 @@ describe('the README', () => {
     const options = members.map((member) => (member.name as ts.Identifier).text);
     expect(table('Options').sort()).toEqual(options.sort());
   });
+});
 
-  it('links to files that exist', () => {
-    const links = [...readme.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path]) => path);
-    expect(links.length).toBeGreaterThan(20);
-    expect(links.filter((path) => !existsSync(join(PACKAGE, path as string)))).toEqual([]);
-  });
+/** The anchors that GitHub gives the headings of a Markdown file. */
+function anchors(markdown: string): string[] {
+  return [...markdown.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    (heading as string)
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+      .replaceAll(' ', '-'),
+  );
+}
+
+it('every link in the documentation leads somewhere', () => {
+  const root = join(PACKAGE, '../..');
+  const folders = ['.', 'docs', 'docs/guides', 'examples', 'js/webbft', 'js/webbft/docs/errors'];
+  const files = folders.flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .filter((name) => name.endsWith('.md'))
+      .map((name) => join(root, folder, name)),
+  );
+  const broken: string[] = [];
+  let links = 0;
+  for (const file of files) {
+    const text = readFileSync(file, 'utf8').replace(/^```[\s\S]*?^```$/gm, '');
+    for (const [, path, anchor] of text.matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)]*))?\)/g)) {
+      links += 1;
+      const target = path ? join(dirname(file), path) : file;
+      const leads =
+        existsSync(target) && (!anchor || anchors(readFileSync(target, 'utf8')).includes(anchor));
+      if (!leads) broken.push(`${relative(root, file)}: ${path}${anchor ? `#${anchor}` : ''}`);
+    }
+  }
+  expect(broken).toEqual([]);
+  expect(links).toBeGreaterThan(60);
 });
 
 it('the guide to React type-checks', { timeout: 60_000 }, () => {

@@ -3,7 +3,9 @@
 
 use webbft_protocol::membership::ReplicaSet;
 use webbft_tests::sim::service::Defect;
-use webbft_tests::sim::{Client, Faults, Misdeed, Outcome, Plan, S, Sabotage, run_plan, run_seed};
+use webbft_tests::sim::{
+    Client, Crash, CrashPoint, Faults, Misdeed, Outcome, Plan, S, Sabotage, run_plan, run_seed,
+};
 
 /// A calm run of four replicas and two clients with a defect.
 fn sabotaged(sabotage: Sabotage) -> Outcome {
@@ -130,6 +132,25 @@ fn every_misdeed_is_survived() {
             let outcome = run_plan(plan, false);
             assert!(outcome.is_clean(), "{misdeed:?} of {f} of {n}: {outcome}");
         }
+    }
+}
+
+/// A replica that lost its memory votes again, whatever a liar reports to it (rule D3).
+#[test]
+fn a_liar_keeps_no_learner_from_voting() {
+    let crash =
+        Crash { replicas: ReplicaSet::one(6), when: CrashPoint::At(S), down: S, loses_disk: false };
+    let plan = Plan {
+        byzantine: vec![(5, vec![Misdeed::LieInReports])],
+        faults: Faults { crashes: vec![crash], ..Faults::default() },
+        bound: 20 * S,
+        ..Plan::calm(1, 7, 2)
+    };
+    let outcome = run_plan(plan, false);
+    assert!(outcome.is_clean(), "{outcome}");
+    let deeds = &outcome.statistics.deeds;
+    for kind in ["replica without memory votes again", "replica caught misbehaving"] {
+        assert!(deeds.contains_key(kind), "{kind}: {deeds:?}");
     }
 }
 

@@ -33,7 +33,8 @@ pub mod world;
 
 pub use draw::Draw;
 pub use plan::{
-    Attack, Attacker, Client, Faults, Latency, MISDEEDS, MS, Misdeed, Partition, Plan, S, Sabotage,
+    Attack, Attacker, Client, Crash, CrashPoint, Faults, Latency, MISDEEDS, MS, Misdeed, Partition,
+    Plan, S, Sabotage,
 };
 pub use report::{Outcome, Statistics};
 pub use runner::{Failure, run_plan, run_seed};

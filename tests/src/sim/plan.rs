@@ -227,6 +227,8 @@ pub enum Misdeed {
     LieInSync,
     /// Asks for leader changes without cause.
     EarlyStops,
+    /// Reports to replicas that lost their memory what nobody has decided.
+    LieInReports,
     /// Signs checkpoints of other states, and serves false manifests and chunks.
     LieInTransfer,
     /// Runs twice under the same keys; every other replica and every client link has to do with
@@ -235,7 +237,7 @@ pub enum Misdeed {
 }
 
 /// All misdeeds.
-pub const MISDEEDS: [Misdeed; 18] = [
+pub const MISDEEDS: [Misdeed; 19] = [
     Misdeed::MuteToClients,
     Misdeed::MuteToPeers,
     Misdeed::LieToClients,
@@ -252,6 +254,7 @@ pub const MISDEEDS: [Misdeed; 18] = [
     Misdeed::LieInStopData,
     Misdeed::LieInSync,
     Misdeed::EarlyStops,
+    Misdeed::LieInReports,
     Misdeed::LieInTransfer,
     Misdeed::Twins,
 ];

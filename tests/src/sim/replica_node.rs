@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webbft_protocol::auth::{NoiseKeypair, PeerLink, ServerHandshake, SigningKey};
-use webbft_protocol::membership::{Cid, View};
+use webbft_protocol::membership::{Cid, ReplicaId, View};
 use webbft_protocol::replica::{
     Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica, ReplicaConfig,
     StableSnapshot, Start, StateJob, VotesMemory,
@@ -226,6 +226,11 @@ impl ReplicaNode {
 
     pub(super) const fn is_byzantine(&self) -> bool {
         self.byzantine.is_some()
+    }
+
+    /// Who leads in its eyes.
+    pub(super) fn leader(&self) -> ReplicaId {
+        self.replica.status().leader
     }
 
     pub(super) fn last_cid(&self) -> Cid {

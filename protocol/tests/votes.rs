@@ -9,9 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{Net, START, signing_key};
 use webbft_protocol::auth::{CertificateError, sign_accept, sign_propose};
-use webbft_protocol::membership::{
-    Cid, Digest, Epoch, ReplicaId, ServiceId, ViewNumber,
-};
+use webbft_protocol::membership::{Cid, Digest, Epoch, ReplicaId, ServiceId, ViewNumber};
 use webbft_protocol::ordering::{BatchError, ProposalFault};
 use webbft_protocol::replica::{Notice, Parameters, PeerFault};
 use webbft_protocol::time::UnixMicros;

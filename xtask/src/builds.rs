@@ -96,7 +96,9 @@ pub(crate) fn wasm() -> Result<PathBuf> {
         &phase,
         Command::new(bindgen)
             .arg(&compiled)
-            .args(["--target", "no-modules", "--omit-default-module-path", "--out-dir"])
+            // The package says where the module is, and `webbft/inline` that it is nowhere.
+            .args(["--target", "no-modules", "--omit-default-module-path"])
+            .args(["--remove-name-section", "--remove-producers-section", "--out-dir"])
             .arg(&package),
         "wasm-bindgen could not read the compiled client.",
     )?;

@@ -2,7 +2,7 @@ import { WebBftClient } from './client.js';
 import type { Client, Options, Service, WasmSource } from './types.js';
 import { compileWasm, loadWasm } from './wasm.js';
 
-export { type Code, type Outcome, WebBftError } from './errors.js';
+export { type Code, type ErrorInit, type Outcome, WebBftError } from './errors.js';
 export type { WebSocketConstructor, WebSocketLike } from './transport/websocket.js';
 export type * from './types.js';
 
@@ -11,7 +11,7 @@ export type * from './types.js';
  * no Wasm, socket or timer before `connect()` or the first call.
  */
 export function createClient<S extends Service = Service>(options: Options): Client<S> {
-  return new WebBftClient<S>(options, loadWasm);
+  return new WebBftClient<S>(options, (wasm) => loadWasm(wasm ?? beside()));
 }
 
 /**
@@ -19,5 +19,10 @@ export function createClient<S extends Service = Service>(options: Options): Cli
  * worker or as the option `wasm`.
  */
 export function preload(wasm?: WasmSource): Promise<WebAssembly.Module> {
-  return compileWasm(wasm);
+  return compileWasm(wasm ?? beside());
+}
+
+/** The file of this package. Bundlers know this form, and copy what it names. */
+function beside(): URL {
+  return new URL('../wasm/webbft_client_wasm_bg.wasm', import.meta.url);
 }

@@ -3,7 +3,6 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { WebBftClient } from '../src/client.js';
 import { createClient, type Options, preload, type Service, type View } from '../src/index.js';
 import { instantiate } from '../src/instance.js';
-import { compileWasm } from '../src/wasm.js';
 import { FakeSocket } from './fakes.js';
 
 const key = (byte: number) => byte.toString(16).padStart(2, '0').repeat(32);
@@ -34,7 +33,7 @@ afterEach(() => {
 
 async function refusal(options: Partial<Options>): Promise<string> {
   const client = createClient({ view, WebSocket: FakeSocket, ...options });
-  const error = await client.connect().then(
+  const error = await client.connect({ timeoutMs: 5_000 }).then(
     () => undefined,
     (error: { code: string; message: string }) => error,
   );
@@ -45,7 +44,7 @@ async function refusal(options: Partial<Options>): Promise<string> {
 describe('the boundary', () => {
   it('is given by preload, once', async () => {
     await preload();
-    expect(await compileWasm()).toBe(await preload());
+    expect(await preload()).toBe(await preload());
   });
 
   it('derives the client id from the key and speaks first on every socket', async () => {
@@ -184,7 +183,7 @@ describe('a crash of the Wasm', () => {
 
   /** The real Wasm, instantiated as for any client, and the memory it works in. */
   async function withMemory() {
-    const compiled = await compileWasm();
+    const compiled = await preload();
     const { instantiate: original } = WebAssembly;
     let memory: WebAssembly.Memory | undefined;
     const spy = vi.spyOn(WebAssembly, 'instantiate').mockImplementation((async (
@@ -234,9 +233,13 @@ describe('the Wasm cannot be had', () => {
   const serve = (body: string, init: ResponseInit) => new Response(body, init);
 
   it.each([
-    ['HTML', () => serve('<!DOCTYPE html>', { headers: { 'content-type': 'text/html' } }), '<!DOC'],
+    [
+      'HTML',
+      () => serve('<!DOCTYPE html>', { headers: { 'content-type': 'text/html' } }),
+      'is a page of HTML',
+    ],
     ['404', () => serve('', { status: 404 }), '404'],
-    ['other bytes', () => new Uint8Array([1, 2, 3]), 'no Wasm'],
+    ['other bytes', () => new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]), 'magic'],
     [
       'HTML called Wasm',
       () => serve('<!DOCTYPE html>', { headers: { 'content-type': 'application/wasm' } }),

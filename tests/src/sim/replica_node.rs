@@ -48,6 +48,7 @@ pub struct ReplicaNode {
     signing_key: SigningKey,
     parameters: Parameters,
     defect: Defect,
+    ballast: u8,
     noise: NoiseKeypair,
     byzantine: Option<Byzantine>,
     peer_inputs: VecDeque<(usize, PeerInput)>,
@@ -151,13 +152,15 @@ impl ReplicaNode {
             parameters: parameters.clone(),
         };
         let now = world.clocks(origin, skew);
+        let service = Recorder::with_defect(defect).with_ballast(plan.ballast);
         Self {
-            replica: Replica::new(config, Recorder::with_defect(defect), now),
+            replica: Replica::new(config, service, now),
             position: me,
             view,
             signing_key,
             parameters,
             defect,
+            ballast: plan.ballast,
             noise,
             byzantine,
             peer_inputs: VecDeque::new(),
@@ -258,7 +261,8 @@ impl ReplicaNode {
             start,
             parameters: self.parameters.clone(),
         };
-        self.replica = Replica::new(config, Recorder::with_defect(self.defect), now);
+        let service = Recorder::with_defect(self.defect).with_ballast(self.ballast);
+        self.replica = Replica::new(config, service, now);
         self.running = true;
         self.shown = 0;
         self.state_shown = Cid::ZERO;
@@ -656,6 +660,9 @@ impl World {
             Notice::CheckpointSkipped { .. } => self.stats.did("checkpoint skipped"),
             Notice::StateTransferred { cid, hash, .. } => {
                 self.stats.did("state transferred");
+                if self.plan.ballast > 0 {
+                    self.stats.did("state of several chunks transferred");
+                }
                 self.observe_after(
                     me,
                     LogPosition::default(),

@@ -163,10 +163,8 @@ describe('connect', () => {
   });
 
   it('needs a WebSocket', async () => {
-    vi.stubGlobal('WebSocket', undefined);
-    const client = new WebBftClient<Kv>({ view }, fake.load);
+    const client = make({ WebSocket: 'ws' as never });
     await expect(client.connect()).rejects.toMatchObject({ code: 'INPUT' });
-    vi.unstubAllGlobals();
   });
 
   it('draws a key and a seed, or takes the caller’s key', async () => {
@@ -302,7 +300,7 @@ describe('calls', () => {
       outcome: 'executed',
       retryable: false,
       quorum: votes,
-      docs: 'webbft/README.md#SERVICE',
+      docs: 'webbft/docs/errors/SERVICE.md',
     });
   });
 

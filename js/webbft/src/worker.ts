@@ -11,6 +11,6 @@ export type { WorkerLike } from './worker-port.js';
  * A client of a replicated service, in a worker of its own. Synchronous, and safe where pages are
  * rendered on a server: no worker, Wasm, socket or timer before `connect()` or the first call.
  */
-export function createClient<S extends Service = Service>(options: WorkerOptions): Client<S> {
+export function createClient<S extends Service = Service>(options: WorkerOptions<S>): Client<S> {
   return new WorkerClient<S>(options);
 }

@@ -2,6 +2,7 @@
 import type { Client, Service } from './types.js';
 import { WorkerClient, type WorkerOptions } from './worker-client.js';
 
+export { bytes, type Codec, json } from './codec.js';
 export { type Code, type ErrorInit, type Outcome, WebBftError } from './errors.js';
 export type * from './types.js';
 export type { WorkerOptions } from './worker-client.js';

@@ -162,7 +162,7 @@ struct ReplicaLine {
 pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
     let view = load_view(&args.service.view)?;
     block_on(async {
-        let client = Client::start(Config::ephemeral(view.clone())?)?;
+        let client = Client::start(Config::new(view.clone()))?;
         let mut status = client.watch_status();
         // Whoever does not answer in time does not answer.
         let all = status.wait_for(|status| status.connected == status.n);
@@ -226,7 +226,7 @@ fn table(lines: &[ReplicaLine]) -> String {
 }
 
 async fn connect(view: &View, timeout: Duration) -> anyhow::Result<Client> {
-    let client = Client::start(Config::ephemeral(view.clone())?)?;
+    let client = Client::start(Config::new(view.clone()))?;
     match client.ready(timeout).await {
         Ok(()) => Ok(client),
         Err(NoQuorum { connected, needed, unreachable }) => {

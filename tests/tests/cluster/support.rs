@@ -364,7 +364,7 @@ impl Cluster {
     }
 
     async fn client_of(view: View) -> Client {
-        let mut config = Config::ephemeral(view).unwrap();
+        let mut config = Config::new(view);
         config.options.call_timeout = PATIENCE;
         Client::connect(config).await.unwrap()
     }

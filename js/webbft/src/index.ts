@@ -3,7 +3,7 @@ import type { Client, Options, Service, WasmSource } from './types.js';
 import { loadWasm } from './wasm.js';
 
 export { type Code, type Outcome, WebBftError } from './errors.js';
-export type { WebSocketConstructor, WebSocketLike } from './sockets.js';
+export type { WebSocketConstructor, WebSocketLike } from './transport/websocket.js';
 export type * from './types.js';
 
 /**

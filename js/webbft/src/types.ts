@@ -1,4 +1,4 @@
-import type { WebSocketConstructor } from './sockets.js';
+import type { WebSocketConstructor } from './transport/websocket.js';
 
 /** The operations and events of a service, by name. An interface of your service extends this. */
 export interface Service {

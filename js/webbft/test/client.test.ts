@@ -181,7 +181,7 @@ describe('connect', () => {
   });
 });
 
-describe('sockets', () => {
+describe('links', () => {
   it('feeds messages in and sends what the core says', async () => {
     await started();
     const [first, second] = FakeSocket.all;
@@ -230,7 +230,7 @@ describe('sockets', () => {
     expect(fake.core.told('socketClosed')).toEqual([[0], [1], [2], [3]]);
     expect(log).toHaveBeenCalledWith({
       level: 'warn',
-      msg: 'the socket to a replica failed',
+      msg: 'the link to a replica failed',
       fields: { url: 'ws://replica-0.test/ws', reason: 'SecurityError: mixed content' },
     });
     await client.close();
@@ -412,6 +412,54 @@ describe('subscriptions', () => {
     await done;
     expect(messages.length).toBe(2);
     expect(await subscription.closed).toBeUndefined();
+  });
+
+  it('shares one subscription of the core among all listeners of a topic', async () => {
+    const client = await started();
+    const heard: [string, unknown][] = [];
+    const listen = (name: string) =>
+      client.invokeSubscribe('kv', ({ value }) => heard.push([name, value]));
+    const first = listen('first');
+    const second = listen('second');
+    effects({ type: 'subscribed', call: 1, next: 1, evidence }, event(1, 'a'));
+    await Promise.all([first.ready, second.ready]);
+    const third = listen('third');
+    await third.ready;
+    await first.unsubscribe();
+    effects(event(2, 'b'));
+    expect(heard).toEqual([
+      ['first', 'a'],
+      ['second', 'a'],
+      ['second', 'b'],
+      ['third', 'b'],
+    ]);
+    expect(fake.core.told('subscribe')).toEqual([['kv']]);
+    await second.unsubscribe();
+    expect(fake.core.told('unsubscribe')).toEqual([]);
+    const done = third.unsubscribe();
+    expect(fake.core.told('unsubscribe')).toEqual([[1]]);
+
+    // The replicas are asked again only when they have agreed that the last one is over.
+    const again = listen('again');
+    expect(fake.core.told('subscribe')).toEqual([['kv']]);
+    effects({ type: 'completed', call: 2, result: new Uint8Array(), evidence });
+    await done;
+    await vi.advanceTimersByTimeAsync(0);
+    expect(fake.core.told('subscribe')).toEqual([['kv'], ['kv']]);
+    effects({ type: 'subscribed', call: 3, next: 9, evidence });
+    effects({ ...event(9, 'c'), call: 3 } as Effect);
+    await again.ready;
+    expect(heard.at(-1)).toEqual(['again', 'c']);
+  });
+
+  it('ends all listeners of a topic with the client, and refuses new ones', async () => {
+    const client = await started();
+    const [first, second] = [client.invokeSubscribe('kv'), client.invokeSubscribe('kv')];
+    effects({ type: 'subscribed', call: 1, next: 1, evidence });
+    await client.close();
+    expect(await Promise.all([first.closed, second.closed])).toEqual([undefined, undefined]);
+    const late = client.invokeSubscribe('kv');
+    await expect(late.ready).rejects.toMatchObject({ code: 'CLOSED', outcome: 'not-sent' });
   });
 
   it('can be iterated', async () => {

@@ -36,8 +36,8 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The caller: another client uses the file with the client's key. Two would share numbers of
-    /// requests, and the replicas would answer one with the other's results.
+    /// The caller: another client uses the file with the client's key. To the replicas both would be
+    /// one, and share its quotas.
     #[error("the client's key {} is in use by another client; give each its own", path.display())]
     IdentityInUse {
         /// The file.

@@ -162,11 +162,8 @@ mod tests {
         let (listener, mut events) = listener();
         let mut listeners = Listeners::default();
         listeners.add(listener);
-        let gap = |next: u64| ClientEvent::Gap {
-            topic: Topic::new("t").unwrap(),
-            missed_from: 0,
-            next,
-        };
+        let gap =
+            |next: u64| ClientEvent::Gap { topic: Topic::new("t").unwrap(), missed_from: 0, next };
         let many = BUFFER as u64 + 3;
         for number in 0..many {
             listeners.tell(|| gap(number));

@@ -28,11 +28,9 @@ pub(crate) fn open(identity: Identity) -> Result<(ClientIdentity, Option<File>),
 fn stored(path: &Path) -> Result<(ClientIdentity, File), StartError> {
     let wrong = |reason: String| StartError::Identity { path: path.to_owned(), reason };
     let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            create(path, crate::random()?)
-                .and_then(|()| File::open(path))
-                .map_err(|error| wrong(format!("cannot be made: {error}")))?
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, crate::random()?)
+            .and_then(|()| File::open(path))
+            .map_err(|error| wrong(format!("cannot be made: {error}")))?,
         opened => opened.map_err(|error| wrong(format!("cannot be read: {error}")))?,
     };
     match file.try_lock() {
@@ -135,7 +133,10 @@ mod tests {
         create(&path, [1; 32]).unwrap();
         std::fs::write(&path, "secret\n").unwrap();
         let error = stored(&path).unwrap_err().to_string();
-        assert!(error.ends_with("client.key does not hold a key, 64 hexadecimal digits"), "{error}");
+        assert!(
+            error.ends_with("client.key does not hold a key, 64 hexadecimal digits"),
+            "{error}"
+        );
         let missing = dir.path().join("no/such/client.key");
         let error = stored(&missing).unwrap_err().to_string();
         assert!(error.contains("cannot be made"), "{error}");

@@ -121,8 +121,7 @@ impl<E> OperationError<E> {
 }
 
 /// A call of an [`Operation`].
-pub type OperationCall<O> =
-    Call<<O as Operation>::Reply, OperationError<<O as Operation>::Error>>;
+pub type OperationCall<O> = Call<<O as Operation>::Reply, OperationError<<O as Operation>::Error>>;
 
 impl Client {
     /// Invokes an operation in the total order. As [`Client::invoke`], with JSON.

@@ -30,8 +30,8 @@ use crate::events::{ClientEvent, Listener, Listeners, ReconnectCause, VotesKind}
 use crate::link::{Input, Link, LinkTransport};
 use crate::subscription::SubscriptionEvent;
 pub(crate) use clock::Clock;
-pub(crate) use topics::{Done, Joining};
 use topics::Topics;
+pub(crate) use topics::{Done, Joining};
 
 /// Inputs taken from one source before the others have their turn.
 const FAIR_SHARE: usize = 64;
@@ -288,7 +288,11 @@ impl Driver {
     /// The handle's name of a call or a subscription.
     fn name(&self, id: EndpointCall) -> Option<CallId> {
         let recent = || self.recent.iter().find(|(known, _)| *known == id).map(|(_, name)| *name);
-        self.waiting.get(&id).map(|(name, _)| *name).or_else(recent).or_else(|| self.topics.name(id))
+        self.waiting
+            .get(&id)
+            .map(|(name, _)| *name)
+            .or_else(recent)
+            .or_else(|| self.topics.name(id))
     }
 
     /// Does everything that the endpoint wants done; the next turn writes it out.

@@ -159,13 +159,7 @@ impl Topics {
     }
 
     /// The replicas have agreed to send events.
-    pub(super) fn begun(
-        &mut self,
-        endpoint: &mut Endpoint,
-        now: Now,
-        id: EndpointCall,
-        next: u64,
-    ) {
+    pub(super) fn begun(&mut self, endpoint: &mut Endpoint, now: Now, id: EndpointCall, next: u64) {
         let Some(subscription) = self.topics.get_mut(&id) else { return };
         subscription.state = State::Active { next };
         subscription.admit(next);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use data_encoding::BASE64;
@@ -123,17 +124,14 @@ async fn take_in(mut events: Events, input: &mpsc::Sender<Input>) -> Result<(), 
     Ok(())
 }
 
-async fn send_out(
-    target: &Target,
-    path: &str,
-    mut outgoing: Outgoing,
-) -> Result<(), LinkError> {
+async fn send_out(target: &Target, path: &str, mut outgoing: Outgoing) -> Result<(), LinkError> {
     let mut connections = JoinSet::new();
-    let mut connection: Option<SendRequest<Full<Bytes>>> = None;
+    let mut connection: Option<(SendRequest<Full<Bytes>>, Option<Instant>)> = None;
     while let Some(body) = outgoing.next().await {
-        // A replica may have let go of a connection that was idle.
+        // A replica lets go of a connection that was idle for as long as it has said.
         let idle = match connection.take() {
-            Some(mut idle) => idle.ready().await.ok().map(|()| idle),
+            Some((_, Some(until))) if Instant::now() >= until => None,
+            Some((mut idle, _)) => idle.ready().await.ok().map(|()| idle),
             None => None,
         };
         let mut open = match idle {
@@ -141,11 +139,21 @@ async fn send_out(
             None => connect(target, &mut connections).await?,
         };
         let request = request(target, Method::POST, path).body(Full::new(body))?;
-        let response = open.send_request(request).await?;
-        expect(StatusCode::NO_CONTENT, response).await?;
-        connection = Some(open);
+        let response = expect(StatusCode::NO_CONTENT, open.send_request(request).await?).await?;
+        let idle = kept_alive(&response);
+        connection = Some((open, idle.and_then(|idle| Instant::now().checked_add(idle))));
+        // Those that have ended.
+        while connections.try_join_next().is_some() {}
     }
     Ok(())
+}
+
+/// How long a connection may be idle and still be used: a second less than the replica says, for the
+/// way of a request.
+fn kept_alive<T>(response: &Response<T>) -> Option<Duration> {
+    let header = response.headers().get("keep-alive")?.to_str().ok()?;
+    let seconds = header.split(',').find_map(|part| part.trim().strip_prefix("timeout="))?;
+    Some(Duration::from_secs(seconds.parse::<u64>().ok()?.saturating_sub(1)))
 }
 
 async fn connect(
@@ -236,6 +244,16 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_is_used_no_longer_than_it_is_kept() {
+        let response =
+            |keep: &str| Response::builder().header("keep-alive", keep).body(()).unwrap();
+        assert_eq!(kept_alive(&response("timeout=10")), Some(Duration::from_secs(9)));
+        assert_eq!(kept_alive(&response("max=5, timeout=0")), Some(Duration::ZERO));
+        assert_eq!(kept_alive(&response("timeout=soon")), None);
+        assert_eq!(kept_alive(&Response::new(())), None);
+    }
 
     #[tokio::test]
     async fn a_post_carries_what_is_ready_and_fits() {

@@ -14,5 +14,6 @@ mod byzantine_clients;
 mod durability;
 mod history;
 mod leader;
+mod native;
 mod network;
 mod support;

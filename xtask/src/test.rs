@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::process::visible;
 use crate::steps::{self, Step};
 use crate::ui::Phase;
-use crate::workspace::path;
+use crate::workspace::{self, path};
 use crate::{builds, demo, lint, mutants, sim, size, tools};
 
 /// Arguments of `cargo xtask test`.
@@ -76,6 +76,11 @@ fn all() -> Vec<Step> {
             name: "browser",
             about: "the page and the package in Chromium against real replicas",
             run: browser,
+        },
+        Step {
+            name: "guide",
+            about: "the guide \"Your first replicated service\" and the package's quickstart",
+            run: guide,
         },
     ]);
     steps
@@ -154,4 +159,16 @@ fn browser() -> Result<()> {
         .env("WEBBFT_BIN", daemon)
         .env("WEBBFT_PAGE", page);
     visible(&mut driver, "The failing tests are named above.")
+}
+
+fn guide() -> Result<()> {
+    let daemon = builds::daemon()?;
+    builds::page()?;
+    let mut driver = demo::driver()?;
+    driver
+        .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+        .args(["quickstart.test.mjs", "guide.test.mjs"])
+        .env("WEBBFT_BIN", daemon)
+        .env("CARGO_TARGET_DIR", workspace::target());
+    visible(&mut driver, "The guide or the README says what does not work, or the reverse.")
 }

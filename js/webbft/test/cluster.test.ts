@@ -6,16 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
-import { type Client, createClient, type Message, type Service, type View } from '../src/index.js';
-
-interface Kv extends Service {
-  ops: {
-    put: { req: { key: string; value: string }; res: { previous: string | null } };
-    get: { req: { key: string }; res: { value: string | null } };
-    list: { req: { prefix: string }; res: { entries: unknown[] } };
-  };
-  events: { kv: { key: string; value: string | null } };
-}
+import type { Kv } from '../../../examples/typescript/kv.js';
+import { type Client, createClient, type Message, type View } from '../src/index.js';
 
 const LIAR = 3;
 const START_MS = 60_000;

@@ -40,7 +40,7 @@ function listens(port) {
  * A base port for `n` replicas: they serve clients on it and the ports after it, and each other
  * 100 ports higher. Below the range from which systems give out ports by themselves.
  */
-async function freeBasePort(n) {
+export async function freeBasePort(n) {
   for (let attempt = 0; attempt < 50; attempt++) {
     const base = 12_000 + Math.floor(Math.random() * 18_000);
     const ports = Array.from({ length: n }, (_, i) => [base + i, base + 100 + i]).flat();

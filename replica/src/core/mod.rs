@@ -30,11 +30,11 @@ use webbft_protocol::time::{Instant, Now};
 
 use crate::Durability;
 use crate::byzantine::{Distortion, Misbehaviour};
-use crate::http::Upgraded;
 use crate::status::{Shared, Snapshot};
 use crate::storage::writer::Report;
 use crate::storage::{StorageError, Store};
 use crate::tls::PeerTls;
+pub(crate) use clients::Newcomer;
 use clients::{ClientEvent, Clients};
 use clock::Clock;
 use disk::Disk;
@@ -53,8 +53,10 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 /// What other threads tell the core.
 #[derive(Debug)]
 pub(crate) enum ToCore {
-    /// A client's stream, its WebSocket upgrade done.
-    Client(Upgraded),
+    /// A client's link, opened.
+    Client(Newcomer),
+    /// There is something to be done on the HTTP link with this number.
+    LinkReady(usize),
     /// The address of a member was looked up.
     Resolved { peer: usize, address: Option<SocketAddr> },
     /// What became of what was to be stored.
@@ -253,10 +255,11 @@ impl<S: Service> Core<S> {
         }
         loop {
             match self.receiver.try_recv() {
-                Ok(ToCore::Client(upgraded)) => {
-                    self.clients.add(now, self.poll.registry(), &mut self.tokens, upgraded);
+                Ok(ToCore::Client(newcomer)) => {
+                    self.clients.add(now, self.poll.registry(), &mut self.tokens, newcomer);
                     self.unpublished = true;
                 }
+                Ok(ToCore::LinkReady(token)) => self.clients.link_ready(token),
                 Ok(ToCore::Resolved { peer, address }) => {
                     self.peers.resolved(now, self.poll.registry(), &mut self.tokens, peer, address);
                 }
@@ -427,7 +430,7 @@ impl<S: Service> Core<S> {
         self.shared.publish(Snapshot {
             status,
             peers: self.peers.connected(),
-            clients: self.clients.len(),
+            clients: self.clients.count(),
         });
         self.published = now.instant;
         self.unpublished = false;
@@ -435,7 +438,7 @@ impl<S: Service> Core<S> {
 
     /// Tells everyone goodbye and waits a moment for the last bytes to leave.
     fn shut_down(mut self, events: &mut Events) -> anyhow::Result<()> {
-        info!(clients = self.clients.len(), "stopping");
+        info!(clients = self.clients.count().all(), "stopping");
         let deadline = self.clock.now().instant + SHUTDOWN;
         self.clients.close_all(self.clock.now());
         loop {
@@ -453,6 +456,11 @@ impl<S: Service> Core<S> {
             }
             for event in &*events {
                 self.clients.ready(event.token().0, event);
+            }
+            while let Ok(message) = self.receiver.try_recv() {
+                if let ToCore::LinkReady(token) = message {
+                    self.clients.link_ready(token);
+                }
             }
         }
         self.peers.finish();

@@ -21,7 +21,7 @@ pub(crate) struct Snapshot {
 }
 
 /// Links to clients, by what carries them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ClientLinks {
     pub(crate) web_socket: usize,

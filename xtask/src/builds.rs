@@ -93,7 +93,12 @@ pub(crate) fn wasm() -> Result<PathBuf> {
     }
     quiet(
         &phase,
-        Command::new(bindgen).arg(&compiled).args(["--target", "web", "--out-dir"]).arg(&package),
+        Command::new(bindgen)
+            .arg(&compiled)
+            // The package says where the module is, and `webbft/inline` that it is nowhere.
+            .args(["--target", "web", "--omit-default-module-path"])
+            .args(["--remove-name-section", "--remove-producers-section", "--out-dir"])
+            .arg(&package),
         "wasm-bindgen could not read the compiled client.",
     )?;
     let optimiser = tools::wasm_opt(&phase)?;

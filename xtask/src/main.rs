@@ -7,6 +7,7 @@ mod demo;
 mod fuzz;
 mod lint;
 mod mutants;
+mod package;
 mod process;
 mod screenshots;
 mod sim;
@@ -53,6 +54,8 @@ enum Command {
     Mutants(mutants::Args),
     /// Feed hostile input to decoders, replicas and clients, guided by coverage
     Fuzz(fuzz::Args),
+    /// Pack the npm package, check it, and print its sizes and exports
+    Package(package::Args),
     /// Take the screenshots of the README from a running demo
     Screenshots(screenshots::Args),
 }
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::CheckHistory(args) => sim::check_history(&args),
         Command::Mutants(args) => mutants::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Package(args) => package::run(&args),
         Command::Screenshots(args) => screenshots::run(&args),
     });
     match outcome {

@@ -8,7 +8,7 @@ use crate::process::visible;
 use crate::steps::{self, Step};
 use crate::ui::Phase;
 use crate::workspace::{self, path};
-use crate::{builds, demo, lint, mutants, sim, size, tools};
+use crate::{builds, demo, lint, mutants, package, sim, size, tools};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -66,6 +66,11 @@ fn all() -> Vec<Step> {
             run: codemirror,
         },
         Step { name: "js", about: "tests of the npm package and the page", run: js },
+        Step {
+            name: "package",
+            about: "the npm package, packed, in projects of its users",
+            run: package::test,
+        },
         Step { name: "wasm-size", about: "size of the browser client", run: wasm_size },
         Step {
             name: "sim",

@@ -8,7 +8,7 @@ import { type Pending, Queue } from './pending.js';
 import { connectAborted, connected, coreless, offline, quorate, type Wait } from './status.js';
 import { Topics } from './topics.js';
 import type { Transport } from './transport/transport.js';
-import { webSocketTransport } from './transport/websocket.js';
+import { findWebSocket, webSocketTransport } from './transport/websocket.js';
 import type {
   Call,
   CallOptions,
@@ -146,8 +146,8 @@ export class WebBftClient<S extends Service> implements Client<S> {
 
   async #startOnce(): Promise<void> {
     this.#setStatus(this.#coreless('loading'));
-    const transport = this.#transport();
-    const [module, view] = await Promise.all([
+    const [transport, module, view] = await Promise.all([
+      this.#transport(),
       this.#load(this.#options.wasm),
       this.#view ?? this.#fetchView(),
     ]);
@@ -166,12 +166,12 @@ export class WebBftClient<S extends Service> implements Client<S> {
     engine.start(this.#queue.drain());
   }
 
-  #transport(): Transport {
-    const webSocket = this.#options.WebSocket ?? globalThis.WebSocket;
+  async #transport(): Promise<Transport> {
+    const webSocket = this.#options.WebSocket ?? (await findWebSocket());
     if (typeof webSocket === 'function') return webSocketTransport(webSocket);
     throw new WebBftError(
       'INPUT',
-      "there is no WebSocket here; give one, such as that of npm's ws, in the options",
+      "there is no WebSocket here; install npm's ws, or give a WebSocket in the options",
     );
   }
 

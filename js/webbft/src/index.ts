@@ -2,7 +2,7 @@ import { WebBftClient } from './client.js';
 import type { Client, Options, Service, WasmSource } from './types.js';
 import { loadWasm } from './wasm.js';
 
-export { type Code, type Outcome, WebBftError } from './errors.js';
+export { type Code, type ErrorInit, type Outcome, WebBftError } from './errors.js';
 export type { WebSocketConstructor, WebSocketLike } from './transport/websocket.js';
 export type * from './types.js';
 
@@ -11,10 +11,15 @@ export type * from './types.js';
  * no Wasm, socket or timer before `connect()` or the first call.
  */
 export function createClient<S extends Service = Service>(options: Options): Client<S> {
-  return new WebBftClient<S>(options, loadWasm);
+  return new WebBftClient<S>(options, (wasm) => loadWasm(wasm ?? beside()));
 }
 
 /** Loads the Wasm ahead of the first `connect()`. */
 export async function preload(wasm?: WasmSource): Promise<void> {
-  await loadWasm(wasm);
+  await loadWasm(wasm ?? beside());
+}
+
+/** The file of this package. Bundlers know this form, and copy what it names. */
+function beside(): URL {
+  return new URL('../wasm/webbft_client_wasm_bg.wasm', import.meta.url);
 }

@@ -1,8 +1,13 @@
 import init, { panicMessage, Core as WasmCore } from '../wasm/webbft_client_wasm.js';
 import type { Core, CoreModule } from './core.js';
 import { WebBftError } from './errors.js';
+import { importInNode, inNode } from './node.js';
 import { EffectSink } from './sink.js';
 import type { WasmSource } from './types.js';
+
+interface FileSystem {
+  readFile(url: URL): Promise<BufferSource>;
+}
 
 let loaded: Promise<CoreModule> | undefined;
 
@@ -17,14 +22,18 @@ export function loadWasm(source?: WasmSource): Promise<CoreModule> {
 
 async function load(source: WasmSource | undefined): Promise<CoreModule> {
   if (typeof WebAssembly !== 'object') {
-    throw new WebBftError('WASM_UNAVAILABLE', 'this environment has no WebAssembly');
+    throw new WebBftError(
+      'WASM_UNAVAILABLE',
+      'this environment has no WebAssembly; the client cannot work without it',
+    );
   }
   try {
-    await init({ module_or_path: await resolve(source) });
+    await init({ module_or_path: await compilable(source) });
   } catch (cause) {
+    const refused = cause instanceof WebAssembly.CompileError || cause instanceof EvalError;
     const hint =
-      cause instanceof WebAssembly.CompileError && /csp|content security/i.test(cause.message)
-        ? "; the page's Content-Security-Policy must allow 'wasm-unsafe-eval'"
+      refused && /csp|content.security|unsafe-eval/i.test(cause.message)
+        ? "; the page's Content-Security-Policy must allow script-src 'wasm-unsafe-eval'"
         : '';
     throw new WebBftError('WASM_LOAD', `the WebBFT Wasm could not be loaded: ${cause}${hint}`, {
       cause,
@@ -37,19 +46,35 @@ async function load(source: WasmSource | undefined): Promise<CoreModule> {
   };
 }
 
-async function resolve(source: WasmSource | undefined) {
-  const found = source ?? new URL('../wasm/webbft_client_wasm_bg.wasm', import.meta.url);
-  const url = typeof found === 'string' ? new URL(found, globalThis.location?.href) : found;
-  if (!(url instanceof URL)) return url;
+/** What WebAssembly can compile; fails with what is wrong where the source answers otherwise. */
+async function compilable(source: WasmSource | undefined) {
+  if (source === undefined) throw new Error('it was not said where the Wasm is');
+  const url = typeof source === 'string' ? new URL(source, globalThis.location?.href) : source;
+  if (!(url instanceof URL)) return checked(await url);
   // Node cannot fetch files.
-  if (url.protocol === 'file:') {
-    const node = 'node:fs/promises';
-    const { readFile } = await import(/* @vite-ignore */ /* webpackIgnore: true */ node);
-    return readFile(url) as Promise<BufferSource>;
+  if (url.protocol === 'file:' && inNode()) {
+    const { readFile } = (await importInNode('node:fs/promises')) as FileSystem;
+    return readFile(url);
   }
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url} answers ${response.status}`);
-  return response;
+  return checked(await fetch(url), url);
+}
+
+function checked<T>(source: T, url?: URL): T | Promise<ArrayBuffer> {
+  if (typeof Response !== 'function' || !(source instanceof Response)) return source;
+  const name = url ?? (source.url || 'the response');
+  if (!source.ok) {
+    throw new Error(
+      `${name} answers ${source.status}; serve the package's .wasm file there, or name its place in the option wasm`,
+    );
+  }
+  const type = source.headers.get('content-type') ?? '';
+  if (/html/i.test(type)) {
+    throw new Error(
+      `${name} is a page of HTML, not Wasm; serve the package's .wasm file there, or name its place in the option wasm`,
+    );
+  }
+  // Only what calls itself Wasm can be compiled while it arrives.
+  return type.startsWith('application/wasm') ? source : source.arrayBuffer();
 }
 
 /** The Wasm's class with effects as objects. */

@@ -97,6 +97,8 @@ pub(super) struct Clients {
     /// From the upgrade to a valid ClientHello.
     handshake_timeout: Duration,
     links: BTreeMap<usize, Client>,
+    /// How many of them are on HTTP.
+    http: usize,
     /// Links with readiness that was not used up.
     readable: BTreeSet<usize>,
     /// Links with bytes to be written.
@@ -111,6 +113,7 @@ impl Clients {
             keypair,
             handshake_timeout,
             links: BTreeMap::new(),
+            http: 0,
             readable: BTreeSet::new(),
             unsent: BTreeSet::new(),
             next_sweep: Instant::ZERO,
@@ -118,10 +121,8 @@ impl Clients {
     }
 
     /// Links, established or not.
-    pub(super) fn count(&self) -> ClientLinks {
-        let is_http = |client: &&Client| matches!(client.link, Link::Http(_));
-        let http = self.links.values().filter(is_http).count();
-        ClientLinks { web_socket: self.links.len() - http, http }
+    pub(super) fn counts(&self) -> ClientLinks {
+        ClientLinks { web_socket: self.links.len() - self.http, http: self.http }
     }
 
     /// Takes over a link that the HTTP thread has opened.
@@ -153,6 +154,7 @@ impl Clients {
             read_closed: false,
             _permit: permit,
         };
+        self.http += usize::from(client.link.is_http());
         self.links.insert(id, client);
         self.readable.insert(id);
     }
@@ -358,6 +360,7 @@ impl Clients {
         let Some(mut client) = self.links.remove(&id) else { return };
         self.readable.remove(&id);
         self.unsent.remove(&id);
+        self.http -= usize::from(client.link.is_http());
         client.link.cut(registry);
         debug!(link = id, address = %client.address, %reason, "client link gone");
         if matches!(client.stage, Stage::Established(_)) {

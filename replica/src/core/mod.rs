@@ -30,7 +30,7 @@ use webbft_protocol::time::{Instant, Now};
 
 use crate::Durability;
 use crate::byzantine::{Distortion, Misbehaviour};
-use crate::status::{Shared, Snapshot};
+use crate::status::{ClientLinks, Shared, Snapshot};
 use crate::storage::writer::Report;
 use crate::storage::{StorageError, Store};
 use crate::tls::PeerTls;
@@ -156,6 +156,8 @@ struct Core<S: Service> {
     distortion: Distortion,
     shared: Arc<Shared>,
     published: Instant,
+    /// The links that were there then.
+    published_links: ClientLinks,
     unpublished: bool,
 }
 
@@ -187,6 +189,7 @@ pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()
         distortion: Distortion::new(setup.misbehaviour),
         shared: setup.shared,
         published: Instant::ZERO,
+        published_links: ClientLinks::default(),
         unpublished: true,
         view: setup.view,
     };
@@ -257,7 +260,6 @@ impl<S: Service> Core<S> {
             match self.receiver.try_recv() {
                 Ok(ToCore::Client(newcomer)) => {
                     self.clients.add(now, self.poll.registry(), &mut self.tokens, newcomer);
-                    self.unpublished = true;
                 }
                 Ok(ToCore::LinkReady(token)) => self.clients.link_ready(token),
                 Ok(ToCore::Resolved { peer, address }) => {
@@ -276,6 +278,7 @@ impl<S: Service> Core<S> {
             self.replica.handle_deadline(now);
         }
         self.write(now);
+        self.unpublished |= self.clients.counts() != self.published_links;
         if self.unpublished && now.instant >= self.published + PUBLISH_EVERY {
             self.publish(now);
         }
@@ -427,18 +430,16 @@ impl<S: Service> Core<S> {
 
     fn publish(&mut self, now: Now) {
         let status = self.replica.status();
-        self.shared.publish(Snapshot {
-            status,
-            peers: self.peers.connected(),
-            clients: self.clients.count(),
-        });
+        let clients = self.clients.counts();
+        self.shared.publish(Snapshot { status, peers: self.peers.connected(), clients });
+        self.published_links = clients;
         self.published = now.instant;
         self.unpublished = false;
     }
 
     /// Tells everyone goodbye and waits a moment for the last bytes to leave.
     fn shut_down(mut self, events: &mut Events) -> anyhow::Result<()> {
-        info!(clients = self.clients.count().all(), "stopping");
+        info!(clients = self.clients.counts().all(), "stopping");
         let deadline = self.clock.now().instant + SHUTDOWN;
         self.clients.close_all(self.clock.now());
         loop {

@@ -63,6 +63,10 @@ impl Link {
         Self::WebSocket { transport, framing }
     }
 
+    pub(crate) const fn is_http(&self) -> bool {
+        matches!(self, Self::Http(_))
+    }
+
     /// Makes readiness of the link known under `token`: by the poll, or by
     /// [`ToCore::LinkReady`](crate::core::ToCore).
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {

@@ -336,11 +336,12 @@ async fn answers_that_are_not_read_are_bounded() {
     let mut asked = 0;
     let mut waiting = loop {
         let frame = body(&[&keys.seal(&query(asked))]);
+        let mut request = post_head(&link.name, frame.len()).into_bytes();
+        request.extend_from_slice(&frame);
         asked += 1;
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
-        stream.write_all(post_head(&link.name, frame.len()).as_bytes()).unwrap();
-        stream.write_all(&frame).unwrap();
+        stream.write_all(&request).unwrap();
         let mut answer = [0; 12];
         match stream.read_exact(&mut answer) {
             Ok(()) => assert_eq!(&answer, b"HTTP/1.0 204"),

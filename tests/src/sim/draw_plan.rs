@@ -74,9 +74,9 @@ impl Plan {
         } else {
             Vec::new()
         };
-        // Chunks are large: few runs have several, and those fall behind by checkpoints.
-        let ballast = if (away || !faults.crashes.is_empty()) && draw.chance(1, 40) {
-            *draw.pick(&[1, 2, 3])
+        // Chunks are large: few runs have several, and in those who is behind needs them.
+        let ballast = if (away || !faults.crashes.is_empty()) && draw.chance(1, 12) {
+            *draw.pick(&[1, 1, 2, 3])
         } else {
             0
         };
@@ -88,9 +88,9 @@ impl Plan {
             faults,
             storage,
             request_timeout,
-            checkpoint_every: if ballast > 0 { 5 } else { *draw.pick(&[1, 5, 5, 10, 10, 20, 50]) },
+            checkpoint_every: if ballast > 0 { 3 } else { *draw.pick(&[1, 5, 5, 10, 10, 20, 50]) },
             ballast,
-            checkpoint_pause: *draw.pick(&[0, 0, 100 * MS, S]),
+            checkpoint_pause: if ballast > 0 { 0 } else { *draw.pick(&[0, 0, 100 * MS, S]) },
             job_time: *draw.pick(&[10, MS, 30 * MS, 500 * MS]),
             skew,
             byzantine,

@@ -1,3 +1,4 @@
+import { importInNode, inNode } from '../node.js';
 import type { Link, LinkHandlers, Transport } from './transport.js';
 
 /** What is needed of a WebSocket; the browser's and that of npm's `ws` have it. */
@@ -75,4 +76,12 @@ function refused(reason: unknown, handlers: LinkHandlers): Link {
       closed = true;
     },
   };
+}
+
+/** The global constructor, or in a Node that has none that of `ws`, where it is installed. */
+export async function findWebSocket(): Promise<WebSocketConstructor | undefined> {
+  if (typeof globalThis.WebSocket === 'function') return globalThis.WebSocket;
+  if (!inNode()) return undefined;
+  const found = await importInNode('ws').catch(() => undefined);
+  return (found as { WebSocket?: WebSocketConstructor } | undefined)?.WebSocket;
 }

@@ -1,0 +1,28 @@
+// The same as `webbft`, with the Wasm inside the JavaScript: nothing else is fetched.
+import { WebBftClient } from './client.js';
+import compressed from './inline-wasm.js';
+import type { Client, Options, Service, WasmSource } from './types.js';
+import { loadWasm } from './wasm.js';
+
+export { type Code, type ErrorInit, type Outcome, WebBftError } from './errors.js';
+export type { WebSocketConstructor, WebSocketLike } from './transport/websocket.js';
+export type * from './types.js';
+
+/**
+ * A client of a replicated service. Synchronous, and safe where pages are rendered on a server:
+ * no Wasm, socket or timer before `connect()` or the first call.
+ */
+export function createClient<S extends Service = Service>(options: Options): Client<S> {
+  return new WebBftClient<S>(options, (wasm) => loadWasm(wasm ?? inside()));
+}
+
+/** Makes the Wasm ready ahead of the first `connect()`. */
+export async function preload(wasm?: WasmSource): Promise<void> {
+  await loadWasm(wasm ?? inside());
+}
+
+async function inside(): Promise<Response> {
+  const bytes = Uint8Array.from(atob(compressed), (character) => character.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'));
+  return new Response(stream, { headers: { 'content-type': 'application/wasm' } });
+}

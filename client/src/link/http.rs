@@ -180,7 +180,7 @@ async fn expect(
     }
     let answered = response.status();
     let explanation = Limited::new(response.into_body(), MAX_EXPLANATION).collect().await;
-    let explanation = explanation.map(|body| body.to_bytes()).unwrap_or_default();
+    let explanation = explanation.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let explanation = String::from_utf8_lossy(&explanation);
     Err(LinkError::Http(format!("answers {answered}: {}", explanation.trim())))
 }

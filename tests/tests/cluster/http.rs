@@ -25,8 +25,8 @@ async fn calls_large_results_and_events_go_over_http() {
     let client = connect(&cluster.view, Transport::Http).await;
     carried_by(&client, LinkTransport::Http).await;
     let mut changes = client.subscribe("kv").await.unwrap();
-    let large = "x".repeat(64 << 10);
     for number in 1..=3 {
+        let large = number.to_string().repeat(64 << 10);
         check_put_and_get(&client, "a", &large).await;
         let event = tokio::time::timeout(PATIENCE, changes.next()).await.unwrap().unwrap();
         let Some(SubscriptionEvent::Event { number: came, payload, .. }) = event else {

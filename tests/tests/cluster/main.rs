@@ -13,6 +13,7 @@ mod basic;
 mod byzantine_clients;
 mod durability;
 mod history;
+mod http;
 mod leader;
 mod native;
 mod network;

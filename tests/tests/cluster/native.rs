@@ -142,7 +142,7 @@ async fn errors_of_the_service_are_typed() {
 /// nothing of it.
 #[tokio::test]
 async fn a_subscription_outlives_the_restart_of_every_replica() {
-    let durability = Some("async");
+    let durability = Some("sync");
     let mut cluster = Cluster::start(&Options { durability, ..Options::default() });
     let client = cluster.client().await;
     let options = SubscribeOptions::default();
@@ -157,6 +157,8 @@ async fn a_subscription_outlives_the_restart_of_every_replica() {
         let all = status.wait_for(|status| status.connected == 4);
         tokio::time::timeout(PATIENCE, all).await.expect("its link is open again").unwrap();
         client.call(&Put { key: "back", value: &value }).timeout(PATIENCE).await.unwrap();
+        // Only then may the next one go.
+        cluster.wait_for_status(index, "voting", |status| status["learner"] == false).await;
         for (turn, key) in [(1, "away"), (2, "back")] {
             let change = tokio::time::timeout(PATIENCE, changes.next()).await.unwrap().unwrap();
             let Some(SubscriptionEvent::Event { number, payload, .. }) = change else {
@@ -181,7 +183,8 @@ async fn the_example_runs() {
     assert!(out.starts_with("put; before it was None\n"), "{out}");
     assert_eq!(
         rest,
-        "REFUSED: refused: a key has 1 to 256 bytes of UTF-8; this one has 0; NotExecuted\n\
+        "REFUSED: refused: the service refuses the operation: a key has 1 to 256 bytes of UTF-8; \
+         this one has 0; NotExecuted\n\
          change 1: greeting is Some(\"hello\")\n"
     );
 }

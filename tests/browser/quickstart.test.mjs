@@ -54,10 +54,7 @@ test('the quickstart type-checks, runs, and prints what the README says', async 
 
   const { outputText } = ts.transpileModule(source, { compilerOptions: options });
   await writeFile(join(FOLDER, 'main.mjs'), outputText);
-  // What the README says of Node 20, without changing the code.
-  const socket = "import { WebSocket } from 'ws';\nglobalThis.WebSocket ??= WebSocket;\n";
-  await writeFile(join(FOLDER, 'websocket.mjs'), socket);
-  const run = promisify(execFile)(process.execPath, ['--import', './websocket.mjs', 'main.mjs'], {
+  const run = promisify(execFile)(process.execPath, ['main.mjs'], {
     cwd: FOLDER,
     timeout: 30_000,
   });

@@ -5,6 +5,7 @@ mod builds;
 mod cluster;
 mod demo;
 mod fuzz;
+mod glue;
 mod lint;
 mod mutants;
 mod package;

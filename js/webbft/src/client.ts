@@ -281,7 +281,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
     } catch {
       // It is that badly damaged; what was thrown has to do.
     }
-    const message = `the WebBFT Wasm crashed: ${panic ?? thrown}; reload the page`;
+    const message = `the WebBFT Wasm crashed: ${panic ?? thrown}; make a new client`;
     const error = new WebBftError('WASM_CRASH', message, { outcome: 'unknown', cause: thrown });
     this.#log('error', message, {});
     const engine = this.#engine;

@@ -218,7 +218,12 @@ export class Engine {
         break;
       }
       case 'votes':
-        this.#votes('late', effect.call, evidenceOf(effect.evidence));
+        if (effect.number === undefined) {
+          this.#votes('late', effect.call, evidenceOf(effect.evidence));
+        } else {
+          const feed = this.#feeds.get(effect.call);
+          if (feed) this.#eventVotes('late', feed, effect.number, evidenceOf(effect.evidence));
+        }
         break;
       case 'subscribed': {
         const evidence = evidenceOf(effect.evidence);
@@ -232,7 +237,7 @@ export class Engine {
         const feed = this.#feeds.get(effect.call);
         if (!feed) break;
         const evidence = evidenceOf(effect.evidence);
-        this.#host.emit({ type: 'votes', kind: 'event', call: feed.id, evidence });
+        this.#eventVotes('event', feed, effect.number, evidence);
         feed.event(BigInt(effect.number), effect.payload, evidence);
         break;
       }
@@ -264,6 +269,11 @@ export class Engine {
   #votes(kind: 'call' | 'late', call: number, evidence: Evidence): void {
     const id = this.#recent.get(call);
     if (id !== undefined) this.#host.emit({ type: 'votes', kind, call: id, evidence });
+  }
+
+  #eventVotes(kind: 'event' | 'late', feed: Feed, number: number, evidence: Evidence): void {
+    const { id: call, topic: event } = feed;
+    this.#host.emit({ type: 'votes', kind, call, event, number: BigInt(number), evidence });
   }
 
   #take(call: number): Pending | undefined {

@@ -1,6 +1,6 @@
 import { WebBftClient } from './client.js';
 import type { Client, Options, Service, WasmSource } from './types.js';
-import { loadWasm } from './wasm.js';
+import { compileWasm, loadWasm } from './wasm.js';
 
 export { type Code, type ErrorInit, type Outcome, WebBftError } from './errors.js';
 export type { WebSocketConstructor, WebSocketLike } from './transport/websocket.js';
@@ -14,9 +14,12 @@ export function createClient<S extends Service = Service>(options: Options): Cli
   return new WebBftClient<S>(options, (wasm) => loadWasm(wasm ?? beside()));
 }
 
-/** Loads the Wasm ahead of the first `connect()`. */
-export async function preload(wasm?: WasmSource): Promise<void> {
-  await loadWasm(wasm ?? beside());
+/**
+ * Fetches and compiles the Wasm ahead of the first `connect()`. The module may be handed on, to a
+ * worker or as the option `wasm`.
+ */
+export function preload(wasm?: WasmSource): Promise<WebAssembly.Module> {
+  return compileWasm(wasm ?? beside());
 }
 
 /** The file of this package. Bundlers know this form, and copy what it names. */

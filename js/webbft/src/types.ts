@@ -80,9 +80,21 @@ export interface Replica {
     readonly count: number;
     readonly last: number;
   };
-  /** Why it, or somebody in its place, last refused a link. */
+  /** Why it, or somebody in its place, last refused a link, in words. */
   readonly refused?: string;
+  /** The same as a code; set where `refused` is. */
+  readonly refusal?: Refusal;
 }
+
+/**
+ * Why a replica refuses a link:
+ * - `version`: it speaks another version of the protocol
+ * - `service`: it belongs to another service
+ * - `view`: it is in another view
+ * - `key`: it has another key than the view says
+ * - `busy`: it has no room for another link
+ */
+export type Refusal = 'version' | 'service' | 'view' | 'key' | 'busy';
 
 /**
  * - `idle`: not started, or started in vain
@@ -132,9 +144,14 @@ export type ClientEvent =
     }
   | {
       readonly type: 'votes';
-      /** `late` replaces the votes given before for the same call. */
+      /** `late` replaces the votes given before for the same call or event. */
       readonly kind: 'call' | 'event' | 'late';
+      /** The call's `id`; for an event, what names the subscription. */
       readonly call: string;
+      /** For an event: its topic. */
+      readonly event?: string;
+      /** For an event: its number in the topic. */
+      readonly number?: bigint;
       readonly evidence: Evidence;
     };
 

@@ -1,54 +1,58 @@
-import init, { panicMessage, Core as WasmCore } from '../wasm/webbft_client_wasm.js';
-import type { Core, CoreModule } from './core.js';
+import type { CoreModule } from './core.js';
 import { WebBftError } from './errors.js';
+import { instantiate } from './instance.js';
 import { importInNode, inNode } from './node.js';
-import { EffectSink } from './sink.js';
 import type { WasmSource } from './types.js';
 
 interface FileSystem {
   readFile(url: URL): Promise<BufferSource>;
 }
 
-let loaded: Promise<CoreModule> | undefined;
+const byUrl = new Map<string, Promise<WebAssembly.Module>>();
+const byObject = new WeakMap<object, Promise<WebAssembly.Module>>();
 
-/** Loads the Wasm, once for all clients of the page; after a failure the next call tries again. */
-export function loadWasm(source?: WasmSource): Promise<CoreModule> {
-  loaded ??= load(source).catch((error: unknown) => {
-    loaded = undefined;
-    throw error;
-  });
-  return loaded;
+/** An instance of the Wasm for one client. */
+export async function loadWasm(source: WasmSource): Promise<CoreModule> {
+  const module = await compileWasm(source);
+  try {
+    return await instantiate(module);
+  } catch (cause) {
+    throw unloadable(cause);
+  }
 }
 
-async function load(source: WasmSource | undefined): Promise<CoreModule> {
-  if (typeof WebAssembly !== 'object') {
+/**
+ * Fetches and compiles the Wasm, once for each source and for all clients of the page; after a
+ * failure the next call tries again.
+ */
+export function compileWasm(source: WasmSource): Promise<WebAssembly.Module> {
+  const key = source instanceof URL ? source.href : source;
+  const known = typeof key === 'string' ? byUrl.get(key) : byObject.get(key);
+  if (known) return known;
+  const module = compile(source).catch((cause: unknown) => {
+    if (typeof key === 'string') byUrl.delete(key);
+    else byObject.delete(key);
+    throw unloadable(cause);
+  });
+  if (typeof key === 'string') byUrl.set(key, module);
+  else byObject.set(key, module);
+  return module;
+}
+
+async function compile(source: WasmSource): Promise<WebAssembly.Module> {
+  if ((globalThis as { WebAssembly?: unknown }).WebAssembly === undefined) {
     throw new WebBftError(
       'WASM_UNAVAILABLE',
       'this environment has no WebAssembly; the client cannot work without it',
     );
   }
-  try {
-    await init({ module_or_path: await compilable(source) });
-  } catch (cause) {
-    const refused = cause instanceof WebAssembly.CompileError || cause instanceof EvalError;
-    const hint =
-      refused && /csp|content.security|unsafe-eval/i.test(cause.message)
-        ? "; the page's Content-Security-Policy must allow script-src 'wasm-unsafe-eval'"
-        : '';
-    throw new WebBftError('WASM_LOAD', `the WebBFT Wasm could not be loaded: ${cause}${hint}`, {
-      cause,
-    });
-  }
-  return {
-    create: (view, secret, seed, options, now, unix) =>
-      bind(new WasmCore(view, secret, seed, options, now, unix)),
-    panicMessage,
-  };
+  const given = await compilable(source);
+  if (given instanceof Response) return WebAssembly.compileStreaming(given);
+  return given instanceof WebAssembly.Module ? given : WebAssembly.compile(given as BufferSource);
 }
 
 /** What WebAssembly can compile; fails with what is wrong where the source answers otherwise. */
-async function compilable(source: WasmSource | undefined) {
-  if (source === undefined) throw new Error('it was not said where the Wasm is');
+async function compilable(source: WasmSource): Promise<unknown> {
   const url = typeof source === 'string' ? new URL(source, globalThis.location?.href) : source;
   if (!(url instanceof URL)) return checked(await url);
   // Node cannot fetch files.
@@ -59,49 +63,24 @@ async function compilable(source: WasmSource | undefined) {
   return checked(await fetch(url), url);
 }
 
-function checked<T>(source: T, url?: URL): T | Promise<ArrayBuffer> {
-  if (typeof Response !== 'function' || !(source instanceof Response)) return source;
+function checked(source: unknown, url?: URL): unknown {
+  if (!(source instanceof Response)) return source;
   const name = url ?? (source.url || 'the response');
-  if (!source.ok) {
-    throw new Error(
-      `${name} answers ${source.status}; serve the package's .wasm file there, or name its place in the option wasm`,
-    );
-  }
+  const remedy = "serve the package's .wasm file there, or name its place in the option wasm";
+  if (!source.ok) throw new Error(`${name} answers ${source.status}; ${remedy}`);
   const type = source.headers.get('content-type') ?? '';
-  if (/html/i.test(type)) {
-    throw new Error(
-      `${name} is a page of HTML, not Wasm; serve the package's .wasm file there, or name its place in the option wasm`,
-    );
-  }
+  if (/html/i.test(type)) throw new Error(`${name} is a page of HTML, not Wasm; ${remedy}`);
   // Only what calls itself Wasm can be compiled while it arrives.
   return type.startsWith('application/wasm') ? source : source.arrayBuffer();
 }
 
-/** The Wasm's class with effects as objects. */
-function bind(core: WasmCore): Core {
-  const sink = new EffectSink();
-  return {
-    get clientId() {
-      return core.clientId;
-    },
-    start: () => core.start(),
-    advance: (now, unix) => core.advance(now, unix),
-    nextDeadline: () => core.nextDeadline(),
-    socketOpened: (replica) => core.socketOpened(replica),
-    socketMessage: (replica, bytes) => core.socketMessage(replica, bytes),
-    socketClosed: (replica) => core.socketClosed(replica),
-    networkChanged: () => core.networkChanged(),
-    invoke: (payload, timeout) => core.invoke(payload, timeout),
-    query: (payload, timeout) => core.query(payload, timeout),
-    subscribe: (topic) => core.subscribe(topic),
-    unsubscribe: (subscription) => core.unsubscribe(subscription),
-    cancel: (call) => core.cancel(call),
-    close: () => core.close(),
-    poll: () => (core.poll(sink) ? sink.take() : undefined),
-    status: () => {
-      core.status(sink);
-      return sink.takeStatus();
-    },
-    free: () => core.free(),
-  };
+function unloadable(cause: unknown): WebBftError {
+  if (cause instanceof WebBftError) return cause;
+  const refused = cause instanceof WebAssembly.CompileError || cause instanceof EvalError;
+  const hint =
+    refused && /csp|content.security|unsafe-eval/i.test(cause.message)
+      ? "; the page's Content-Security-Policy must allow script-src 'wasm-unsafe-eval'"
+      : '';
+  const message = `the WebBFT Wasm could not be loaded: ${cause}${hint}`;
+  return new WebBftError('WASM_LOAD', message, { cause });
 }

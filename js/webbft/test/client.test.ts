@@ -163,10 +163,8 @@ describe('connect', () => {
   });
 
   it('needs a WebSocket', async () => {
-    vi.stubGlobal('WebSocket', undefined);
-    const client = new WebBftClient<Kv>({ view }, fake.load);
+    const client = make({ WebSocket: 'ws' as never });
     await expect(client.connect()).rejects.toMatchObject({ code: 'INPUT' });
-    vi.unstubAllGlobals();
   });
 
   it('draws a key and a seed, or takes the caller’s key', async () => {
@@ -302,7 +300,7 @@ describe('calls', () => {
       outcome: 'executed',
       retryable: false,
       quorum: votes,
-      docs: 'webbft/README.md#SERVICE',
+      docs: 'webbft/docs/errors/SERVICE.md',
     });
   });
 
@@ -393,6 +391,9 @@ describe('subscriptions', () => {
     const messages: Message<Kv['events']['kv']>[] = [];
     const gaps: ClientEvent[] = [];
     client.on('gap', (gap) => gaps.push(gap));
+    const seen: ClientEvent[] = [];
+    client.on('votes', (event) => seen.push(event));
+    const lateVotes = { differing: [], matching: [10, 11, 12, 13] };
     const subscription = client.invokeSubscribe('kv', (message) => messages.push(message));
     expect(fake.core.told('subscribe')).toEqual([['kv']]);
     effects({ type: 'subscribed', call: 1, next: 5, evidence });
@@ -402,6 +403,15 @@ describe('subscriptions', () => {
     expect(messages).toEqual([
       { value, number: 5n, evidence: votes, gapBefore: false },
       { value, number: 9n, evidence: votes, gapBefore: true },
+    ]);
+    const late = { ...evidence, differing: [], matching: [10, 11, 12, 13] };
+    effects({ type: 'votes', call: 1, number: 9, evidence: late });
+    const common = { type: 'votes', call: '1', event: 'kv' };
+    expect(seen).toEqual([
+      { type: 'votes', kind: 'call', call: '1', evidence: votes },
+      { ...common, kind: 'event', number: 5n, evidence: votes },
+      { ...common, kind: 'event', number: 9n, evidence: votes },
+      { ...common, kind: 'late', number: 9n, evidence: { ...votes, ...lateVotes } },
     ]);
     expect(gaps).toEqual([{ type: 'gap', event: 'kv', missedFrom: 6n, next: 9n }]);
 
@@ -600,7 +610,7 @@ describe('the end', () => {
     FakeSocket.all[0]?.onmessage?.({ data: new ArrayBuffer(1) });
     const crash = {
       code: 'WASM_CRASH',
-      message: 'the WebBFT Wasm crashed: panicked at the test; reload the page',
+      message: 'the WebBFT Wasm crashed: panicked at the test; make a new client',
       outcome: 'unknown',
     };
     await expect(call).rejects.toMatchObject(crash);

@@ -51,6 +51,8 @@ pub enum ClientEvent {
         kind: VotesKind,
         /// The call, or the subscription. Those who share a topic hear of the one that was first.
         call: CallId,
+        /// For an event: its number.
+        number: Option<u64>,
         /// Who said what.
         evidence: Evidence,
     },
@@ -74,7 +76,8 @@ pub enum VotesKind {
     Call,
     /// An event.
     Event,
-    /// A call that had completed before: replaces the votes given then.
+    /// A call that had completed, or an event that was delivered before: replaces the votes given
+    /// then.
     Late,
 }
 

@@ -176,7 +176,8 @@ async fn a_listener_hears_of_votes_links_and_suspects() {
     let id = call.id();
     let reply = soon("invoke", call).await.unwrap();
     let votes = |event: &ClientEvent| {
-        *event == ClientEvent::Votes { kind: VotesKind::Call, call: id, evidence: reply.evidence }
+        let (kind, evidence) = (VotesKind::Call, reply.evidence);
+        *event == ClientEvent::Votes { kind, call: id, number: None, evidence }
     };
     event(&mut events, "the votes of the call", votes).await;
     // The liar may have been first; then an honest replica is late.
@@ -185,7 +186,7 @@ async fn a_listener_hears_of_votes_links_and_suspects() {
         ClientEvent::Suspect { replica, reason: SuspectReason::Divergent, call: Some(id) };
     let (late, suspected) = (Cell::new(false), Cell::new(false));
     event(&mut events, "the late vote and the suspect", |event| {
-        if let ClientEvent::Votes { kind: VotesKind::Late, call, evidence } = event {
+        if let ClientEvent::Votes { kind: VotesKind::Late, call, evidence, .. } = event {
             assert_eq!((*call, evidence.matching.len(), evidence.differing.len()), (id, 3, 1));
             late.set(true);
         }

@@ -343,7 +343,7 @@ impl Driver {
         let now = self.clock.now();
         match event {
             EndpointEvent::Completed { call, result, evidence } => {
-                self.votes(VotesKind::Call, call, evidence);
+                self.votes(VotesKind::Call, call, None, evidence);
                 if let Some(reply) = self.take(call) {
                     drop(reply.send(Ok(Reply { result, evidence })));
                 } else {
@@ -351,7 +351,7 @@ impl Driver {
                 }
             }
             EndpointEvent::Failed { call, error, outcome, evidence } => {
-                self.votes(VotesKind::Call, call, evidence);
+                self.votes(VotesKind::Call, call, None, evidence);
                 let error = CallError::Failed { error, outcome, evidence };
                 if let Some(reply) = self.take(call) {
                     drop(reply.send(Err(error)));
@@ -359,13 +359,15 @@ impl Driver {
                     self.topics.failed(&mut self.endpoint, now, call, &error);
                 }
             }
-            EndpointEvent::Votes { call, evidence } => self.votes(VotesKind::Late, call, evidence),
+            EndpointEvent::Votes { call, number, evidence } => {
+                self.votes(VotesKind::Late, call, number, evidence);
+            }
             EndpointEvent::Subscribed { subscription, next, evidence } => {
-                self.votes(VotesKind::Call, subscription, evidence);
+                self.votes(VotesKind::Call, subscription, None, evidence);
                 self.topics.begun(&mut self.endpoint, now, subscription, next);
             }
             EndpointEvent::Event { subscription, number, payload, evidence, .. } => {
-                self.votes(VotesKind::Event, subscription, evidence);
+                self.votes(VotesKind::Event, subscription, Some(number), evidence);
                 let event = SubscriptionEvent::Event { number, payload, evidence };
                 self.topics.deliver(&mut self.endpoint, now, subscription, &event);
             }
@@ -385,9 +387,15 @@ impl Driver {
         }
     }
 
-    fn votes(&mut self, kind: VotesKind, call: EndpointCall, evidence: Evidence) {
+    fn votes(
+        &mut self,
+        kind: VotesKind,
+        call: EndpointCall,
+        number: Option<u64>,
+        evidence: Evidence,
+    ) {
         if let Some(call) = self.name(call) {
-            self.listeners.tell(|| ClientEvent::Votes { kind, call, evidence });
+            self.listeners.tell(|| ClientEvent::Votes { kind, call, number, evidence });
         }
     }
 

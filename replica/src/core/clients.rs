@@ -175,6 +175,7 @@ impl Clients {
     /// Notes that there is something to be done on an HTTP link.
     pub(super) fn link_ready(&mut self, token: usize) {
         let Some(client) = self.links.get_mut(&token) else { return };
+        client.link.acknowledge();
         client.readable = true;
         self.readable.insert(token);
         if client.link.out_len() > 0 {

@@ -73,6 +73,15 @@ pub(crate) struct ToCoreSender {
 }
 
 impl ToCoreSender {
+    /// One whose messages the test receives, as long as it keeps the poll.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> (Self, Receiver<ToCore>, Poll) {
+        let poll = Poll::new().expect("the operating system has polls");
+        let waker = Waker::new(poll.registry(), Token(WAKER)).expect("and wakers");
+        let (sender, receiver) = channel();
+        (Self { sender, waker: Arc::new(waker) }, receiver, poll)
+    }
+
     /// Delivers `message`, unless the core has ended.
     pub(crate) fn send(&self, message: ToCore) {
         if self.sender.send(message).is_ok()

@@ -79,6 +79,13 @@ impl Link {
         }
     }
 
+    /// The core looks at an HTTP link, as it was told.
+    pub(crate) fn acknowledge(&self) {
+        if let Self::Http(end) = self {
+            end.acknowledge();
+        }
+    }
+
     /// Lets go of the connection, whatever is still to be sent.
     pub(crate) fn cut(&mut self, registry: &Registry) {
         match self {

@@ -292,10 +292,14 @@ impl CoreEnd {
         self.pipe.state().token = Some(token);
     }
 
+    /// The core looks at the link: from now on it wants to be told again.
+    pub(crate) fn acknowledge(&self) {
+        self.pipe.state().signalled = false;
+    }
+
     /// Takes what has been posted; a turn may use `share` bytes of it.
     pub(crate) fn read(&mut self, share: usize) -> ReadOutcome {
         let mut state = self.pipe.state();
-        state.signalled = false;
         if let Up::Waiting(frames) = &mut state.up {
             self.frames = std::mem::take(frames);
             state.up = Up::Taken;
@@ -396,5 +400,147 @@ impl CoreEnd {
 impl Drop for CoreEnd {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc::Receiver;
+
+    use super::*;
+
+    const TOKEN: usize = 5;
+    /// What may be used in one turn.
+    const SHARE: usize = 10;
+
+    /// A link that the core has taken over.
+    struct Opened {
+        told: Receiver<ToCore>,
+        pipes: Pipes,
+        end: CoreEnd,
+        connected: Option<Connected>,
+        body: Downstream,
+        name: LinkName,
+        _poll: mio::Poll,
+    }
+
+    fn open() -> Opened {
+        let (core, told, poll) = ToCoreSender::for_test();
+        let pipes = Pipes::new(core);
+        let (mut end, connected, mut body) = pipes.open(Arc::default()).unwrap();
+        let name = connected.name;
+        end.register(TOKEN);
+        assert!(end.write());
+        let first = format!("event: link\ndata: {name}\n\n");
+        assert_eq!(read(&mut body), Poll::Ready(Some(first.len())));
+        let connected = Some(connected);
+        Opened { told, pipes, end, connected, body, name, _poll: poll }
+    }
+
+    /// How much the response takes at once.
+    fn read(body: &mut Downstream) -> Poll<Option<usize>> {
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(body)
+            .poll_frame(&mut context)
+            .map(|frame| frame.map(|frame| frame.unwrap().into_data().unwrap().len()))
+    }
+
+    fn frames(bodies: &[&[u8]]) -> Frames {
+        let mut body = Vec::new();
+        for frame in bodies {
+            body.extend_from_slice(&u32::try_from(frame.len()).unwrap().to_be_bytes());
+            body.extend_from_slice(frame);
+        }
+        Frames::parse(body.into()).unwrap()
+    }
+
+    impl Opened {
+        /// How often the core has been told to look.
+        fn told(&self) -> usize {
+            let told = self.told.try_iter();
+            told.inspect(|told| assert!(matches!(told, ToCore::LinkReady(TOKEN)))).count()
+        }
+    }
+
+    #[test]
+    fn names_are_32_digits() {
+        let Opened { name, .. } = open();
+        assert_eq!(LinkName::parse(&name.to_string()).map(|parsed| parsed == name), Some(true));
+        for bad in ["", "0", "00", &"g".repeat(32), &"A".repeat(32), &"0".repeat(34)] {
+            assert!(LinkName::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_response_takes_what_fits_and_asks_for_more_each_time() {
+        let mut link = open();
+        assert_eq!(read(&mut link.body), Poll::Pending);
+        link.end.send(&vec![0; 3 * CAPACITY]);
+        let mut left = link.end.out_len();
+        // Also while the core reads nothing from the link.
+        while left > CAPACITY {
+            assert!(!link.end.write());
+            assert_eq!(link.end.out_len(), left - CAPACITY);
+            assert_eq!(read(&mut link.body), Poll::Ready(Some(CAPACITY)));
+            assert_eq!(link.told(), 1);
+            link.end.acknowledge();
+            left -= CAPACITY;
+        }
+        assert!(link.end.write());
+        link.end.finish();
+        assert_eq!(read(&mut link.body), Poll::Ready(Some(left)));
+        assert_eq!(read(&mut link.body), Poll::Ready(None));
+        assert_eq!(link.told(), 0);
+    }
+
+    #[test]
+    fn a_post_is_answered_when_its_frames_are_used_up() {
+        let mut link = open();
+        let post = link.pipes.post(link.name).unwrap();
+        assert_eq!(link.pipes.post(link.name).unwrap_err(), NotTaken::Busy);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut post = pin!(post.deliver(frames(&[&[1; 8], &[2; 8], &[3; 8]])));
+        assert_eq!(post.as_mut().poll(&mut context), Poll::Pending);
+        assert_eq!(link.told(), 1);
+        link.end.acknowledge();
+
+        // Two fill the first turn's share.
+        assert_eq!(link.end.read(SHARE), ReadOutcome::More);
+        assert_eq!(link.end.next().as_deref(), Some(&[1; 8][..]));
+        assert_eq!(link.end.next().as_deref(), Some(&[2; 8][..]));
+        assert_eq!(link.end.next(), None);
+        assert_eq!(post.as_mut().poll(&mut context), Poll::Pending);
+        assert_eq!(link.pipes.post(link.name).unwrap_err(), NotTaken::Busy);
+
+        link.end.read(SHARE);
+        assert_eq!(link.end.next().as_deref(), Some(&[3; 8][..]));
+        assert_eq!(post.as_mut().poll(&mut context), Poll::Ready(Ok(())));
+        assert_eq!(link.end.read(SHARE), ReadOutcome::Drained);
+        assert!(link.pipes.post(link.name).is_ok());
+    }
+
+    #[test]
+    fn the_end_is_seen_on_both_sides() {
+        // The core closes the link.
+        let mut link = open();
+        let post = link.pipes.post(link.name).unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut post = pin!(post.deliver(frames(&[&[1]])));
+        assert_eq!(post.as_mut().poll(&mut context), Poll::Pending);
+        link.end.close("");
+        assert_eq!(post.as_mut().poll(&mut context), Poll::Ready(Err(NotTaken::NoLink)));
+        assert_eq!(link.pipes.post(link.name).unwrap_err(), NotTaken::NoLink);
+        drop(link.end);
+        assert_eq!(read(&mut link.body), Poll::Ready(None));
+
+        // The connection ends.
+        let mut link = open();
+        assert_eq!(link.end.read(SHARE), ReadOutcome::Drained);
+        link.connected = None;
+        assert_eq!(link.told(), 1);
+        assert_eq!(link.end.read(SHARE), ReadOutcome::Closed);
+        assert_eq!(link.pipes.post(link.name).unwrap_err(), NotTaken::NoLink);
+        assert!(link.pipes.by_name().is_empty());
     }
 }

@@ -352,7 +352,7 @@ fn a_replica_that_stops_ends_its_links() {
 async fn answers_that_are_not_read_are_bounded() {
     let group = Group::start(1, None);
     let address = group.address(0);
-    let innocent = Client::connect(Config::ephemeral(group.view.clone()).unwrap()).await.unwrap();
+    let innocent = Client::connect(Config::new(group.view.clone())).await.unwrap();
     let value = "v".repeat(60 << 10);
     let put = format!(r#"{{"op":"put","key":"a","value":"{value}"}}"#);
     innocent.invoke(put).await.unwrap();

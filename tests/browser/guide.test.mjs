@@ -7,8 +7,8 @@ import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { launchBrowser } from './lib/browser.mjs';
 import { freeBasePort } from './lib/cluster.mjs';
-import { launchBrowser } from './lib/editor.mjs';
 import { readGuide } from './lib/guide.mjs';
 import { until } from './lib/wait.mjs';
 

@@ -6,8 +6,8 @@ import { execFile, spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { promisify } from 'node:util';
+import { launchBrowser } from '../browser/lib/browser.mjs';
 import { startCluster } from '../browser/lib/cluster.mjs';
-import { launchBrowser } from '../browser/lib/editor.mjs';
 import { serve } from './serve.mjs';
 
 const projects = process.env.WEBBFT_PROJECTS;

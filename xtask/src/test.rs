@@ -79,7 +79,7 @@ fn all() -> Vec<Step> {
         },
         Step {
             name: "browser",
-            about: "the page and the package in Chromium against real replicas",
+            about: "the page and the package in Chromium and Firefox against real replicas",
             run: browser,
         },
         Step {
@@ -92,11 +92,12 @@ fn all() -> Vec<Step> {
 }
 
 fn setup() -> Result<()> {
-    let phase = Phase::start("Node.js, Rust targets, Chromium");
+    let phase = Phase::start("Node.js, Rust targets, Chromium, Firefox");
     tools::node()?;
     tools::rust_target(&phase, tools::WASM)?;
     tools::rust_target(&phase, tools::WASI)?;
     tools::chromium(&phase)?;
+    tools::firefox(&phase)?;
     phase.done("");
     let phase = Phase::start("wasm-bindgen, wasm-opt, cargo-deny");
     tools::wasm_bindgen(&phase)?;
@@ -154,16 +155,26 @@ fn wasm_size() -> Result<()> {
     size::check(&builds::wasm()?)
 }
 
+/// The same tests in both browsers.
 fn browser() -> Result<()> {
     let daemon = builds::daemon()?;
     let page = builds::page()?;
-    let mut driver = demo::driver()?;
-    driver
-        .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
-        .args(["editor.test.mjs", "package.test.mjs"])
-        .env("WEBBFT_BIN", daemon)
-        .env("WEBBFT_PAGE", page);
-    visible(&mut driver, "The failing tests are named above.")
+    let phase = Phase::start("Firefox");
+    let firefox = tools::firefox(&phase)?;
+    phase.done("");
+    for browser in ["chromium", "firefox"] {
+        println!("\n  In {browser}");
+        let mut driver = demo::driver()?;
+        driver
+            .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+            .args(["editor.test.mjs", "package.test.mjs", "faults.test.mjs"])
+            .env("BROWSER", browser)
+            .env("FIREFOX", &firefox)
+            .env("WEBBFT_BIN", &daemon)
+            .env("WEBBFT_PAGE", &page);
+        visible(&mut driver, &format!("The failing tests in {browser} are named above."))?;
+    }
+    Ok(())
 }
 
 fn guide() -> Result<()> {

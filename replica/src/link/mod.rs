@@ -22,8 +22,9 @@ pub(crate) use websocket::FramingError;
 
 /// A WebSocket that was silent for this long is pinged.
 const PING_AFTER: Duration = Duration::from_secs(30);
-/// How often an HTTP link gets a comment: proxies end responses that are silent for a minute.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often an HTTP link gets a comment, since proxies end silent responses. With the time until
+/// it is looked at, the 15 seconds of the format are kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(13);
 
 /// Why the replica ends a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

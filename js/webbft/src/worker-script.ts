@@ -144,7 +144,16 @@ function serve(post: Post): (message: ToWorker) => void {
         });
         break;
       case 'view':
-        made.updateView(message.view);
+        try {
+          made.updateView(message.view);
+        } catch (error) {
+          const entry = {
+            level: 'error',
+            msg: 'the view was not taken',
+            fields: { error },
+          } as const;
+          post({ type: 'log', entry: plainEntry(entry) });
+        }
         break;
       case 'drain':
         answer(message.id, async () => {

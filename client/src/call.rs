@@ -47,7 +47,10 @@ pub struct Call<T = Bytes, E = CallError> {
 }
 
 enum State<E> {
-    Ready { kind: Kind, options: CallOptions },
+    Ready {
+        kind: Kind,
+        options: CallOptions,
+    },
     Waiting(oneshot::Receiver<Result<Reply, CallError>>),
     #[cfg_attr(not(feature = "json"), expect(dead_code, reason = "bytes need no encoding"))]
     Failed(E),

@@ -43,7 +43,7 @@ async function compile(source: WasmSource): Promise<WebAssembly.Module> {
   if ((globalThis as { WebAssembly?: unknown }).WebAssembly === undefined) {
     throw new WebBftError(
       'WASM_UNAVAILABLE',
-      'this environment has no WebAssembly; the client cannot work without it',
+      'this environment has no WebAssembly',
     );
   }
   const given = await compilable(source);
@@ -66,7 +66,7 @@ async function compilable(source: WasmSource): Promise<unknown> {
 function checked(source: unknown, url?: URL): unknown {
   if (!(source instanceof Response)) return source;
   const name = url ?? (source.url || 'the response');
-  const remedy = "serve the package's .wasm file there, or name its place in the option wasm";
+  const remedy = 'say in the option wasm where the .wasm file is';
   if (!source.ok) throw new Error(`${name} answers ${source.status}; ${remedy}`);
   const type = source.headers.get('content-type') ?? '';
   if (/html/i.test(type)) throw new Error(`${name} is a page of HTML, not Wasm; ${remedy}`);
@@ -76,10 +76,8 @@ function checked(source: unknown, url?: URL): unknown {
 
 function unloadable(cause: unknown): WebBftError {
   if (cause instanceof WebBftError) return cause;
-  const refused = cause instanceof WebAssembly.CompileError || cause instanceof EvalError;
-  const hint =
-    refused && /csp|content.security|unsafe-eval/i.test(cause.message)
-      ? "; the page's Content-Security-Policy must allow script-src 'wasm-unsafe-eval'"
+  const hint = /csp|content.security|unsafe-eval/i.test(String(cause))
+    ? "; the page's Content-Security-Policy must allow script-src 'wasm-unsafe-eval'"
       : '';
   const message = `the WebBFT Wasm could not be loaded: ${cause}${hint}`;
   return new WebBftError('WASM_LOAD', message, { cause });

@@ -131,7 +131,11 @@ function serve() {
 describe('a link', () => {
   it('is one response and POSTs, one at a time', async () => {
     const server = serve();
-    expect(server.opened).toEqual(['https://r.test:7/a/http']);
+    expect(server.opened).toEqual([
+      expect.stringMatching(/^https:\/\/r\.test:7\/a\/http\?0\.\d+$/),
+    ]);
+    // Some browsers send one GET of a URL at a time.
+    expect(serve().opened).not.toEqual(server.opened);
     server.link.send(new Uint8Array([1]));
     await server.begin();
     await vi.waitFor(() => expect(server.posts.length).toBe(1));
@@ -182,9 +186,7 @@ describe('a link', () => {
     await vi.waitFor(() => expect(server.posts.length).toBe(1));
     happen(server);
     await vi.waitFor(() => expect(server.log.length).toBe(1));
-    expect(server.log[0]?.[1]).toMatch(
-      new RegExp(`^Error: https://r.test:7/a/http/${NAME} answered (404|200)`),
-    );
+    expect(server.log[0]?.[1]).toMatch(/^Error: https:\/\/r.test:7\/a\/http answered (404|200)/);
     expect(server.signal?.aborted).toBe(true);
     expect(server.posts.length).toBe(1);
   });

@@ -41,7 +41,7 @@ function open(fetch: Fetch, member: string, handlers: LinkHandlers): Link {
     // No other options: some runtimes refuse those that they do not know.
     const response = await fetch(path, { ...init, signal });
     if (response.status === status) return response;
-    throw new Error(`${path} answered ${response.status} ${response.statusText}`);
+    throw new Error(`${url} answered ${response.status} ${response.statusText}`);
   };
 
   const post = async () => {
@@ -68,7 +68,8 @@ function open(fetch: Fetch, member: string, handlers: LinkHandlers): Link {
   };
 
   const read = async () => {
-    const { body } = await request(url, 200);
+    // Firefox would have a second GET of the same URL wait for the end of the first.
+    const { body } = await request(`${url}?${Math.random()}`, 200);
     const reader = body?.getReader();
     const parse = eventParser(event);
     for (;;) {

@@ -3,11 +3,21 @@ import type { Core, CoreModule } from './core.js';
 import { Emitter, uncaught } from './emitter.js';
 import { type Cause, Engine } from './engine.js';
 import { fromCore, WebBftError } from './errors.js';
+import { randomKey, storedKey } from './identity.js';
 import { watchPage } from './page.js';
 import { type Pending, Queue } from './pending.js';
-import { connectAborted, connected, coreless, offline, quorate, type Wait } from './status.js';
+import {
+  connectAborted,
+  connected,
+  coreless,
+  offline,
+  outdated,
+  quorate,
+  type Wait,
+} from './status.js';
 import { Topics } from './topics.js';
-import type { Transport } from './transport/transport.js';
+import { autoTransport, type Dialler, only } from './transport/auto.js';
+import { httpTransport } from './transport/http.js';
 import { findWebSocket, webSocketTransport } from './transport/websocket.js';
 import type {
   Call,
@@ -28,6 +38,8 @@ import type {
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 const DEFAULT_MAX_QUEUE = 1024;
+/** Replicas that refuse a view can have it got anew this often, in milliseconds. */
+const REFRESH_MS = 5_000;
 
 /** How the Wasm is loaded; tests supply a module of their own. */
 export type Loader = (source: Options['wasm']) => Promise<CoreModule>;
@@ -37,7 +49,7 @@ type Begin = (core: Core, payload: Uint8Array, timeout: number) => number;
 
 /** A client: its life from `createClient` to `close`, and the calls in it. */
 export class WebBftClient<S extends Service> implements Client<S> {
-  readonly #options: Options;
+  readonly #options: Options<S>;
   readonly #load: Loader;
   readonly #emitter = new Emitter();
   readonly #queue: Queue;
@@ -46,12 +58,16 @@ export class WebBftClient<S extends Service> implements Client<S> {
   #view: View | undefined;
   #starting: Promise<void> | undefined;
   #module: CoreModule | undefined;
+  #secret: Uint8Array | undefined;
+  #dialler: Dialler | undefined;
+  #fetching = false;
+  #fetchedAt = -Infinity;
   #engine: Engine | undefined;
   #closed: WebBftError | undefined;
   #lastCall = 0;
   #unwatch = () => {};
 
-  constructor(options: Options, load: Loader) {
+  constructor(options: Options<S>, load: Loader) {
     this.#options = options;
     this.#load = load;
     this.#view = typeof options.view === 'function' ? undefined : options.view;
@@ -59,6 +75,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
     this.#topics = new Topics({
       nextId: () => this.#nextId(),
       emit: (event) => this.#emitter.emit(event),
+      codec: (topic) => this.#options.codecs?.events?.[topic as Ev<S>],
       submit: (pending) => this.#submit(pending, undefined),
       release: (pending) => this.#release(pending),
     });
@@ -88,15 +105,13 @@ export class WebBftClient<S extends Service> implements Client<S> {
   }
 
   invoke<K extends Op<S>>(op: K, req: S['ops'][K]['req'], options: CallOptions = {}) {
-    return this.#call<S['ops'][K]['res']>(op, req, options, (core, payload, timeout) =>
-      core.invoke(payload, timeout),
-    );
+    const begin: Begin = (core, payload, timeout) => core.invoke(payload, timeout);
+    return this.#call(op, req, options, 'unsent', begin);
   }
 
   invokeUnordered<K extends Op<S>>(op: K, req: S['ops'][K]['req'], options: CallOptions = {}) {
-    return this.#call<S['ops'][K]['res']>(op, req, options, (core, payload, timeout) =>
-      core.query(payload, timeout),
-    );
+    const begin: Begin = (core, payload, timeout) => core.query(payload, timeout);
+    return this.#call(op, req, options, 'always', begin);
   }
 
   invokeSubscribe<K extends Ev<S>>(
@@ -113,6 +128,24 @@ export class WebBftClient<S extends Service> implements Client<S> {
     options: { signal?: AbortSignal } = {},
   ): () => void {
     return this.#emitter.on(type, fn, options.signal);
+  }
+
+  updateView(view: View): void {
+    if (this.#closed) throw this.#closed;
+    if (this.#engine) this.#change(view);
+    else this.#view = view;
+  }
+
+  async drain(): Promise<void> {
+    const idle = () => this.#queue.size + (this.#engine?.pending ?? 0) === 0;
+    if (idle()) return;
+    await new Promise<void>((resolve) => {
+      const off = this.#emitter.on('status', () => {
+        if (!idle()) return;
+        off();
+        resolve();
+      });
+    });
   }
 
   reconnectNow(): void {
@@ -137,8 +170,9 @@ export class WebBftClient<S extends Service> implements Client<S> {
         cause instanceof WebBftError
           ? cause
           : new WebBftError('INPUT', `the client could not start: ${cause}`, { cause });
+      const queued = this.#queue.drain();
       if (!this.#closed) this.#setStatus(this.#coreless('idle'));
-      for (const pending of this.#queue.drain()) pending.failed(error);
+      for (const pending of queued) pending.failed(error);
       throw error;
     });
     return this.#starting;
@@ -146,33 +180,52 @@ export class WebBftClient<S extends Service> implements Client<S> {
 
   async #startOnce(): Promise<void> {
     this.#setStatus(this.#coreless('loading'));
-    const [transport, module, view] = await Promise.all([
+    const [dialler, module, view] = await Promise.all([
       this.#transport(),
       this.#load(this.#options.wasm),
       this.#view ?? this.#fetchView(),
     ]);
+    this.#secret ??= await this.#identity(view);
     if (this.#closed) throw this.#closed;
+    this.#dialler = dialler;
     this.#module = module;
-    this.#view = view;
-    const engine = new Engine(this.#create(module, view), view, transport, {
-      emit: (event) => this.#emitter.emit(event),
-      status: (status) => this.#setStatus(status),
-      log: (level, msg, fields) => this.#log(level, msg, fields),
-      crashed: (thrown) => this.#crash(thrown),
-    });
-    this.#engine = engine;
+    // `updateView` may have been called meanwhile.
+    const latest = this.#view ?? view;
+    const core = this.#create(latest);
     const visibility = this.#options.reconnect?.onVisible !== false;
     this.#unwatch = watchPage((cause) => this.#networkChanged(cause), visibility);
-    engine.start(this.#queue.drain());
+    this.#run(core, latest, this.#queue.drain());
   }
 
-  async #transport(): Promise<Transport> {
-    const webSocket = this.#options.WebSocket ?? (await findWebSocket());
-    if (typeof webSocket === 'function') return webSocketTransport(webSocket);
-    throw new WebBftError(
-      'INPUT',
-      "there is no WebSocket here; install npm's ws, or give a WebSocket in the options",
-    );
+  async #transport(): Promise<Dialler> {
+    const { transport = 'auto' } = this.#options;
+    const http = httpTransport((url, init) => fetch(url, init));
+    if (transport === 'http') return only('http', http);
+    if (transport !== 'auto' && transport !== 'websocket') {
+      throw new WebBftError('INPUT', "transport must be 'auto', 'websocket' or 'http'");
+    }
+    const WebSocket = this.#options.WebSocket ?? (await findWebSocket());
+    if (typeof WebSocket !== 'function') {
+      if (WebSocket === undefined && transport === 'auto') return only('http', http);
+      throw new WebBftError(
+        'INPUT',
+        "there is no WebSocket here; install npm's ws, or give a WebSocket in the options",
+      );
+    }
+    const webSocket = webSocketTransport(WebSocket);
+    return transport === 'auto' ? autoTransport(webSocket, http) : only('websocket', webSocket);
+  }
+
+  async #identity(view: View): Promise<Uint8Array> {
+    const { identity = 'stored' } = this.#options;
+    if (identity === 'ephemeral') return randomKey();
+    if (identity !== 'stored') return identity;
+    try {
+      return (await storedKey(view.service)) ?? randomKey();
+    } catch (error) {
+      this.#log('warn', 'the key cannot be stored; this client has one of its own', { error });
+      return randomKey();
+    }
   }
 
   async #fetchView(): Promise<View> {
@@ -183,21 +236,85 @@ export class WebBftClient<S extends Service> implements Client<S> {
     }
   }
 
-  #create(module: CoreModule, view: View): Core {
-    const { identity = 'ephemeral', timeoutMs, reconnect, maxQueue } = this.#options;
-    const random = () => crypto.getRandomValues(new Uint8Array(32));
-    const secret = identity === 'ephemeral' ? random() : identity;
+  #create(view: View): Core {
+    const { timeoutMs, reconnect, maxQueue } = this.#options;
     const options = {
       callTimeout: timeoutMs,
       backoffMin: reconnect?.minMs,
       backoffMax: reconnect?.maxMs,
       maxPending: maxQueue,
     };
+    const [module, secret] = [this.#module, this.#secret];
+    if (!module || !secret) throw new WebBftError('CLOSED', 'the client is not started');
     try {
-      return module.create(view, secret, random(), options, performance.now(), Date.now());
+      return module.create(view, secret, randomKey(), options, performance.now(), Date.now());
     } catch (thrown) {
       throw fromCore(thrown) ?? this.#crash(thrown);
     }
+  }
+
+  #run(core: Core, view: View, calls: readonly Pending[]): void {
+    const dialler = this.#dialler;
+    if (!dialler) return;
+    this.#view = view;
+    const engine = new Engine(core, view, dialler, {
+      emit: (event) => this.#emitter.emit(event),
+      status: (status) => this.#linksChanged(status),
+      log: (level, msg, fields) => this.#log(level, msg, fields),
+      crashed: (thrown) => this.#crash(thrown),
+    });
+    this.#engine = engine;
+    engine.start(calls);
+  }
+
+  // Views
+
+  #linksChanged(status: Status): void {
+    this.#setStatus(status);
+    if (outdated(status) && typeof this.#options.view === 'function') this.#refresh();
+  }
+
+  /** Gets the view anew: the replicas seem to have gone on to another one. */
+  async #refresh(): Promise<void> {
+    const now = performance.now();
+    if (this.#fetching || now - this.#fetchedAt < REFRESH_MS) return;
+    this.#fetching = true;
+    this.#fetchedAt = now;
+    try {
+      const view = await this.#fetchView();
+      if (!this.#closed) this.#change(view);
+    } catch (error) {
+      this.#log('warn', 'the replicas are in another view, which could not be got', { error });
+    } finally {
+      this.#fetching = false;
+    }
+  }
+
+  #change(view: View): void {
+    const old = this.#view;
+    if (!old || JSON.stringify(old) === JSON.stringify(view)) return;
+    if (view.service !== old.service) {
+      throw new WebBftError('VIEW', `the view is of another service, ${view.service}`);
+    }
+    const core = this.#create(view);
+    // Not from inside the engine that is to end, should this be a listener.
+    queueMicrotask(() => {
+      const engine = this.#engine;
+      if (!engine) {
+        core.free();
+        return;
+      }
+      this.#run(core, view, engine.retire());
+      const ids = (of: View) => of.members.map(({ id }) => id);
+      const [before, after] = [ids(old), ids(view)];
+      this.#emitter.emit({
+        type: 'view',
+        from: old.number,
+        to: view.number,
+        joined: after.filter((id) => !before.includes(id)),
+        left: before.filter((id) => !after.includes(id)),
+      });
+    });
   }
 
   // Calls
@@ -207,12 +324,20 @@ export class WebBftClient<S extends Service> implements Client<S> {
     return String(this.#lastCall);
   }
 
-  #call<T>(op: string, req: unknown, options: CallOptions, begin: Begin): Call<T> {
+  #call<K extends Op<S>>(
+    op: K,
+    req: S['ops'][K]['req'],
+    options: CallOptions,
+    again: Pending['again'],
+    begin: Begin,
+  ): Call<S['ops'][K]['res']> {
+    type T = S['ops'][K]['res'];
+    const codec = this.#options.codecs?.ops?.[op];
     const id = this.#nextId();
     const { signal } = options;
     const timeoutMs = options.timeoutMs ?? this.#options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const result = new Promise<Verified<T>>((resolve, reject) => {
-      const payload = encodeRequest(op, req);
+      const payload = encodeRequest(op, req, codec?.req);
       const deadline = performance.now() + timeoutMs;
       const abort = () => this.#abort(id, signal);
       const settle = (settlement: () => void) => {
@@ -221,11 +346,12 @@ export class WebBftClient<S extends Service> implements Client<S> {
       };
       const pending: Pending = {
         id,
+        again,
         begin: (core) => begin(core, payload, Math.max(1, deadline - performance.now())),
         completed: (result, evidence) =>
           settle(() => {
             try {
-              resolve({ value: decodeResult<T>(result, evidence), evidence });
+              resolve({ value: decodeResult<T>(result, evidence, codec?.res), evidence });
             } catch (error) {
               reject(error);
             }

@@ -1,8 +1,9 @@
 import type { Core, CoreEvidence, Effect } from './core.js';
-import { fromCore, WebBftError } from './errors.js';
+import { fromCore, type Outcome, WebBftError } from './errors.js';
 import { Links } from './links.js';
 import type { Feed, Pending } from './pending.js';
-import type { Transport } from './transport/transport.js';
+import { explained } from './status.js';
+import type { Dialler } from './transport/auto.js';
 import type { ClientEvent, Evidence, LogEntry, Status, View } from './types.js';
 
 /** The longest that `setTimeout` can wait. */
@@ -27,6 +28,7 @@ export class Engine {
   readonly #host: EngineHost;
   readonly #view: View;
   readonly #links: Links;
+  readonly #transport: Dialler;
   #core: Core | undefined;
   /** Calls handed to the core, by its ids. */
   readonly #calls = new Map<number, Pending>();
@@ -37,15 +39,18 @@ export class Engine {
   readonly #dialled = new Set<number>();
   #cause: Cause = 'backoff';
   #pumping = false;
+  /** Calls to be begun by the next engine, once this one ends for it. */
+  #moved: Pending[] | undefined;
   #statusChanged = true;
   #status: Status | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #timerAt: number | undefined;
 
-  constructor(core: Core, view: View, transport: Transport, host: EngineHost) {
+  constructor(core: Core, view: View, transport: Dialler, host: EngineHost) {
     this.#core = core;
     this.#view = view;
     this.#host = host;
+    this.#transport = transport;
     this.#links = new Links(transport, {
       opened: (replica) => this.input((core) => core.socketOpened(replica)),
       message: (replica, bytes) => this.input((core) => core.socketMessage(replica, bytes)),
@@ -58,6 +63,11 @@ export class Engine {
         this.input((core) => core.socketClosed(replica));
       },
     });
+  }
+
+  /** Calls that are not settled. */
+  get pending(): number {
+    return this.#calls.size;
   }
 
   get clientId(): string | undefined {
@@ -96,6 +106,7 @@ export class Engine {
 
   networkChanged(cause: Cause): void {
     this.#cause = cause;
+    this.#transport.networkChanged();
     this.input((core) => core.networkChanged());
     this.#cause = 'backoff';
   }
@@ -113,6 +124,21 @@ export class Engine {
     this.abandon(error);
     if (this.#pumping) queueMicrotask(() => core?.free());
     else core?.free();
+  }
+
+  /**
+   * Ends it for an engine of another view, whose calls the result is. Not to be called by what is
+   * called from here.
+   */
+  retire(): Pending[] {
+    const moved = [...this.#feeds.values()].map((feed) => feed.subscribe);
+    this.#moved = moved;
+    for (const call of [...this.#calls.keys()]) this.input((core) => core.cancel(call));
+    this.#feeds.clear();
+    const core = this.#core;
+    this.abandon(new WebBftError('CLOSED', 'the view has changed'));
+    core?.free();
+    return moved.sort((a, b) => Number(a.id) - Number(b.id));
   }
 
   /** The core may not be used any more. */
@@ -207,10 +233,13 @@ export class Engine {
         break;
       }
       case 'failed': {
-        const { code, message, outcome } = effect;
         const quorum = evidenceOf(effect.evidence);
+        if (this.#moved) {
+          this.#move(effect.call, effect.outcome, quorum);
+          break;
+        }
         this.#votes('call', effect.call, quorum);
-        const error = new WebBftError(code, message, { outcome, quorum });
+        const error = this.#failure(effect, quorum);
         const feed = this.#feeds.get(effect.call);
         this.#feeds.delete(effect.call);
         this.#take(effect.call)?.failed(error);
@@ -256,6 +285,25 @@ export class Engine {
     }
   }
 
+  #failure({ code, message, outcome }: Failed, quorum: Evidence): WebBftError {
+    const init = { outcome, quorum };
+    const status = code === 'NO_QUORUM' ? this.#core?.status() : undefined;
+    return (status && explained(status, init)) ?? new WebBftError(code, message, init);
+  }
+
+  #move(call: number, outcome: Outcome, quorum: Evidence): void {
+    const pending = this.#take(call);
+    if (!pending) return;
+    if (pending.again === 'always' || (pending.again === 'unsent' && outcome === 'not-sent')) {
+      this.#moved?.push(pending);
+    } else if (pending.again === 'never') {
+      pending.failed(new WebBftError('CLOSED', 'the view has changed'));
+    } else {
+      const message = 'the view has changed while the call was under way';
+      pending.failed(new WebBftError('VIEW', message, { outcome, quorum }));
+    }
+  }
+
   #open(replica: number): void {
     const member = this.#view.members[replica];
     if (!member) return;
@@ -296,16 +344,26 @@ export class Engine {
     }, wait);
   }
 
+  #linked(status: Status): Status {
+    const replicas = status.replicas.map((replica, position) => {
+      const transport = this.#links.kind(position);
+      return transport ? { ...replica, transport } : replica;
+    });
+    return { ...status, replicas };
+  }
+
   #publishStatus(): void {
     const core = this.#core;
     const pending = this.#calls.size;
     if (!core || (!this.#statusChanged && pending === this.#status?.pending)) return;
-    const links = this.#statusChanged || !this.#status ? core.status() : this.#status;
+    const links = this.#statusChanged || !this.#status ? this.#linked(core.status()) : this.#status;
     this.#statusChanged = false;
     this.#status = { ...links, pending };
     this.#host.status(this.#status);
   }
 }
+
+type Failed = Extract<Effect, { type: 'failed' }>;
 
 function evidenceOf({ cid, viewId, needed, matching, differing, silent }: CoreEvidence): Evidence {
   const votes = { viewId, needed, matching, differing, silent };

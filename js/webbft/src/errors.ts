@@ -8,6 +8,7 @@ export type Code =
   | 'OFFLINE'
   | 'QUEUE_FULL'
   | 'CLOSED'
+  | 'AUTH'
   | 'VIEW'
   | 'INPUT'
   | 'DECODE'

@@ -2,7 +2,9 @@ import { WebBftClient } from './client.js';
 import type { Client, Options, Service, WasmSource } from './types.js';
 import { compileWasm, loadWasm } from './wasm.js';
 
+export { bytes, type Codec, json } from './codec.js';
 export { type Code, type ErrorInit, type Outcome, WebBftError } from './errors.js';
+export type { TransportKind } from './transport/auto.js';
 export type { WebSocketConstructor, WebSocketLike } from './transport/websocket.js';
 export type * from './types.js';
 
@@ -10,7 +12,7 @@ export type * from './types.js';
  * A client of a replicated service. Synchronous, and safe where pages are rendered on a server:
  * no Wasm, socket or timer before `connect()` or the first call.
  */
-export function createClient<S extends Service = Service>(options: Options): Client<S> {
+export function createClient<S extends Service = Service>(options: Options<S>): Client<S> {
   return new WebBftClient<S>(options, (wasm) => loadWasm(wasm ?? beside()));
 }
 

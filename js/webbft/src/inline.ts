@@ -5,7 +5,9 @@ import compressed from './inline-wasm.js';
 import type { Client, Options, Service, WasmSource } from './types.js';
 import { compileWasm, loadWasm } from './wasm.js';
 
+export { bytes, type Codec, json } from './codec.js';
 export { type Code, type ErrorInit, type Outcome, WebBftError } from './errors.js';
+export type { TransportKind } from './transport/auto.js';
 export type { WebSocketConstructor, WebSocketLike } from './transport/websocket.js';
 export type * from './types.js';
 
@@ -15,7 +17,7 @@ let inflated: Promise<ArrayBuffer> | undefined;
  * A client of a replicated service. Synchronous, and safe where pages are rendered on a server:
  * no Wasm, socket or timer before `connect()` or the first call.
  */
-export function createClient<S extends Service = Service>(options: Options): Client<S> {
+export function createClient<S extends Service = Service>(options: Options<S>): Client<S> {
   return new WebBftClient<S>(options, async (wasm) => loadWasm(wasm ?? (await inside())));
 }
 

@@ -1,4 +1,5 @@
-import type { Link, Transport } from './transport/transport.js';
+import type { Dialler, TransportKind } from './transport/auto.js';
+import type { Link } from './transport/transport.js';
 
 /** What happens on the links, by position of the replica. */
 export interface LinksHandlers {
@@ -10,17 +11,18 @@ export interface LinksHandlers {
 
 /** At most one link to each replica. */
 export class Links {
-  readonly #transport: Transport;
+  readonly #transport: Dialler;
   readonly #handlers: LinksHandlers;
-  readonly #links = new Map<number, Link>();
+  readonly #links = new Map<number, Link & { readonly kind: TransportKind }>();
 
-  constructor(transport: Transport, handlers: LinksHandlers) {
+  constructor(transport: Dialler, handlers: LinksHandlers) {
     this.#transport = transport;
     this.#handlers = handlers;
   }
 
   open(replica: number, url: string): void {
     this.close(replica);
+    const kind = this.#transport.kind(url);
     const link = this.#transport.open(url, {
       opened: () => this.#handlers.opened(replica),
       message: (bytes) => this.#handlers.message(replica, bytes),
@@ -29,7 +31,12 @@ export class Links {
         this.#handlers.closed(replica, reason);
       },
     });
-    this.#links.set(replica, link);
+    this.#links.set(replica, { ...link, kind });
+  }
+
+  /** What carries the link to a replica, where there is one. */
+  kind(replica: number): TransportKind | undefined {
+    return this.#links.get(replica)?.kind;
   }
 
   send(replica: number, bytes: Uint8Array<ArrayBuffer>): void {

@@ -9,6 +9,8 @@ export interface Feed {
   readonly topic: string;
   event(number: bigint, payload: Uint8Array, evidence: Evidence): void;
   gap(missedFrom: bigint, next: bigint): void;
+  /** The call that subscribed. */
+  readonly subscribe: Pending;
   /** It is over, though nobody unsubscribed. */
   ended(error: WebBftError): void;
 }
@@ -18,6 +20,11 @@ export interface Pending {
   readonly id: string;
   /** Where it subscribes: what its events go to. */
   readonly feed?: Feed;
+  /**
+   * May it be begun again with the replicas of another view: always, while it has not been sent,
+   * or not at all because it has no meaning there?
+   */
+  readonly again: 'always' | 'unsent' | 'never';
   /** Hands it to the core; gives the core's id for it. */
   begin(core: Core): number;
   /** `next` is the number of the first event, where it subscribes. */

@@ -1,6 +1,6 @@
 import type { Emitter } from './emitter.js';
-import { WebBftError } from './errors.js';
-import type { Phase, Status, View } from './types.js';
+import { type ErrorInit, WebBftError } from './errors.js';
+import type { Phase, Replica, Status, View } from './types.js';
 
 /** What `connect` waits for. */
 export type Wait = 'quorum' | 'all';
@@ -27,9 +27,53 @@ export function quorate({ phase }: Status): boolean {
 }
 
 /** There is no quorum, and the caller would not wait for one. */
-export function offline({ connected, needed }: Status): WebBftError {
+export function offline(status: Status): WebBftError {
+  const { connected, needed } = status;
   const message = `no quorum: ${connected} of the ${needed} replicas needed are connected`;
-  return new WebBftError('OFFLINE', message);
+  return explained(status) ?? new WebBftError('OFFLINE', message);
+}
+
+/** What makes replicas useless to this client, until somebody does something about it. */
+const OBSTACLES = {
+  view: ['VIEW', 'are in another view: get the current one, and give it to updateView()'],
+  service: ['VIEW', 'belong to another service: take the view of the service you mean'],
+  version: ['PROTOCOL', 'speak another version of the protocol: update this package, or them'],
+  key: [
+    'AUTH',
+    'do not hold the keys that the view says: take the view that these replicas were set up ' +
+      'with; if this is it, somebody else answers in their place',
+  ],
+} as const;
+
+/** The error where waiting for a quorum is in vain; whoever says so may be lying, though. */
+export function explained(status: Status, init: ErrorInit = {}): WebBftError | undefined {
+  const { replicas, n, needed } = status;
+  const found = replicas.map((replica) => ({ id: replica.id, what: obstacle(replica) }));
+  const useless = found.filter(({ what }) => what !== undefined);
+  if (needed === 0 || n - useless.length >= needed) return undefined;
+  const of = (kind: string) => useless.filter(({ what }) => what === kind).map(({ id }) => id);
+  const kinds = Object.entries(OBSTACLES).map(([kind, [code, text]]) => {
+    return { code, text, ids: of(kind) };
+  });
+  const [worst] = kinds.sort((a, b) => b.ids.length - a.ids.length);
+  if (!worst) return undefined;
+  return new WebBftError(worst.code, `replicas ${worst.ids.join(', ')} ${worst.text}`, init);
+}
+
+function obstacle(replica: Replica): keyof typeof OBSTACLES | undefined {
+  const { state, refusal, suspect } = replica;
+  if (state === 'open') return undefined;
+  if (refusal && refusal !== 'busy') return refusal;
+  return suspect?.reason === 'bad-auth' ? 'key' : undefined;
+}
+
+/** Do enough replicas refuse this view for one of them to be correct? */
+export function outdated({ replicas, f }: Status): boolean {
+  const refusing = replicas.filter((replica) => {
+    const what = obstacle(replica);
+    return what === 'view' || what === 'key';
+  });
+  return refusing.length > f;
 }
 
 function unreachable(status: Status, wait: Wait, timeoutMs: number): WebBftError {
@@ -37,11 +81,11 @@ function unreachable(status: Status, wait: Wait, timeoutMs: number): WebBftError
   const rest = replicas.filter(({ state }) => state !== 'open');
   const names = rest.map(({ url, refused }) => (refused ? `${url} (${refused})` : url));
   const wanted = wait === 'all' ? n : needed;
-  return new WebBftError(
-    connected === 0 ? 'OFFLINE' : 'NO_QUORUM',
+  const message =
     `${connected} of ${wanted} replicas connected within ${timeoutMs} ms` +
-      (names.length > 0 ? `; not connected: ${names.join(', ')}` : ''),
-  );
+    (names.length > 0 ? `; not connected: ${names.join(', ')}` : '');
+  const code = connected === 0 ? 'OFFLINE' : 'NO_QUORUM';
+  return explained(status) ?? new WebBftError(code, message);
 }
 
 /** What waiting for replicas takes. */

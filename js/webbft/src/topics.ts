@@ -1,4 +1,5 @@
-import { decodeJson } from './call.js';
+import { decodePayload } from './call.js';
+import type { Codec } from './codec.js';
 import type { WebBftError } from './errors.js';
 import type { Feed, Pending } from './pending.js';
 import { EventStream } from './subscription.js';
@@ -8,6 +9,8 @@ import type { ClientEvent, Evidence, Message, SubscribeOptions, Subscription } f
 export interface TopicsHost {
   nextId(): string;
   emit(event: ClientEvent): void;
+  /** How the payloads of a topic are encoded, where not as JSON. */
+  codec(topic: string): Codec<unknown> | undefined;
   submit(pending: Pending): void;
   /**
    * Takes back a call to subscribe, or else stops its events; gives the core's id of a
@@ -69,6 +72,7 @@ export class Topics {
     return new Promise((resolve, reject) => {
       this.#host.submit({
         id: this.#host.nextId(),
+        again: 'never',
         begin: (core) => core.unsubscribe(subscription),
         completed: () => resolve(),
         failed: (error) =>
@@ -87,11 +91,14 @@ export class Topics {
 class Topic implements Pending, Feed {
   readonly id: string;
   readonly topic: string;
+  readonly again = 'always';
   readonly #host: TopicsHost;
   readonly #over: () => void;
   // biome-ignore lint/suspicious/noExplicitAny: as above
   readonly #streams = new Set<EventStream<any>>();
   #active = false;
+  /** The number of the latest event. */
+  #last: bigint | undefined;
 
   constructor(topic: string, host: TopicsHost, over: () => void) {
     this.id = host.nextId();
@@ -101,6 +108,10 @@ class Topic implements Pending, Feed {
   }
 
   get feed(): Feed {
+    return this;
+  }
+
+  get subscribe(): Pending {
     return this;
   }
 
@@ -120,7 +131,11 @@ class Topic implements Pending, Feed {
     return core.subscribe(this.topic);
   }
 
-  completed(): void {
+  completed(_: Uint8Array, __: Evidence, next?: bigint): void {
+    // Subscribed to anew in another view: events in between are missed.
+    if (next !== undefined && this.#last !== undefined && next > this.#last + 1n) {
+      this.gap(this.#last + 1n, next);
+    }
     this.#active = true;
     for (const stream of this.#streams) stream.begin();
   }
@@ -131,8 +146,10 @@ class Topic implements Pending, Feed {
 
   event(number: bigint, payload: Uint8Array, evidence: Evidence): void {
     const streams = [...this.#streams];
+    this.#last = number;
     try {
-      const value = decodeJson(payload, { outcome: 'executed', quorum: evidence });
+      const codec = this.#host.codec(this.topic);
+      const value = decodePayload(payload, evidence, codec);
       for (const stream of streams) stream.deliver({ value, number, evidence });
     } catch (error) {
       for (const stream of streams) stream.fail(error as WebBftError);

@@ -1,4 +1,4 @@
-import { encodeRequest, makeCall, type Verified } from './call.js';
+import { decodePayload, decodeResult, encodeRequest, makeCall, type Verified } from './call.js';
 import { Emitter, uncaught } from './emitter.js';
 import { WebBftError } from './errors.js';
 import { watchPage } from './page.js';
@@ -17,6 +17,7 @@ import type {
   Status,
   SubscribeOptions,
   Subscription,
+  View,
 } from './types.js';
 import { type Answer, type FromWorker, received, sendable } from './worker-messages.js';
 import { openPort, type Port, type WorkerLike } from './worker-port.js';
@@ -25,7 +26,7 @@ import { openPort, type Port, type WorkerLike } from './worker-port.js';
 const CLOSING_MS = 2_000;
 
 /** The options of a client in a worker. Its WebSocket is the worker's own. */
-export interface WorkerOptions extends Omit<Options, 'WebSocket'> {
+export interface WorkerOptions<S extends Service = Service> extends Omit<Options<S>, 'WebSocket'> {
   /** Makes the worker, of the script `webbft/worker/script`; a bundler finds it unless said. */
   readonly worker?: () => WorkerLike;
 }
@@ -39,7 +40,7 @@ interface Waiting {
 
 /** A client whose protocol, Wasm and links are in a worker. */
 export class WorkerClient<S extends Service> implements Client<S> {
-  readonly #options: WorkerOptions;
+  readonly #options: WorkerOptions<S>;
   readonly #emitter = new Emitter();
   readonly #waiting = new Map<string, Waiting>();
   // biome-ignore lint/suspicious/noExplicitAny: each topic has a type of its own
@@ -54,7 +55,7 @@ export class WorkerClient<S extends Service> implements Client<S> {
   #lastId = 0;
   #unwatch = () => {};
 
-  constructor(options: WorkerOptions) {
+  constructor(options: WorkerOptions<S>) {
     this.#options = options;
     this.#status = this.#coreless('idle');
   }
@@ -117,6 +118,20 @@ export class WorkerClient<S extends Service> implements Client<S> {
     return this.#emitter.on(type, fn, options.signal);
   }
 
+  updateView(view: View): void {
+    if (this.#closed) throw this.#closed;
+    this.#start().post({ type: 'view', view });
+  }
+
+  async drain(): Promise<void> {
+    if (!this.#port || this.#closed) return;
+    const post = (id: string) => this.#port?.post({ type: 'drain', id });
+    await this.#request(post, undefined, this.#nextId()).catch((error: unknown) => {
+      // Then nothing is pending either.
+      if (!WebBftError.is(error, 'CLOSED')) throw error;
+    });
+  }
+
   reconnectNow(): void {
     this.#port?.post({ type: 'network', cause: 'manual' });
   }
@@ -136,7 +151,7 @@ export class WorkerClient<S extends Service> implements Client<S> {
   #start(): Port {
     if (this.#closed) throw this.#closed;
     if (this.#port) return this.#port;
-    const { view, wasm, log, worker, ...rest } = this.#options;
+    const { view, wasm, log, worker, codecs, ...rest } = this.#options;
     if ('WebSocket' in rest) {
       throw new WebBftError('INPUT', 'a worker has a WebSocket of its own; leave out the option');
     }
@@ -164,6 +179,10 @@ export class WorkerClient<S extends Service> implements Client<S> {
               ? 'ask'
               : (wasm as WebAssembly.Module | BufferSource | undefined),
         log: log !== undefined,
+        coded: {
+          ops: Object.keys(codecs?.ops ?? {}),
+          events: Object.keys(codecs?.events ?? {}),
+        },
       },
     });
     this.#port = port;
@@ -225,12 +244,21 @@ export class WorkerClient<S extends Service> implements Client<S> {
     { signal, ...options }: CallOptions,
   ): Call<T> {
     const id = this.#nextId();
+    const codec = this.#options.codecs?.ops?.[op as Op<S>];
     const post = () => {
+      const payload = encodeRequest(op, req, codec?.req);
       // What JSON makes of it crosses, so that the worker sees what the replicas will.
-      const { op: _, ...plain } = JSON.parse(new TextDecoder().decode(encodeRequest(op, req)));
-      this.#start().post({ type: 'call', id, kind, op, req: plain, options });
+      const { op: _, ...plain } = codec ? {} : JSON.parse(new TextDecoder().decode(payload));
+      const sent = codec ? payload : plain;
+      this.#start().post({ type: 'call', id, kind, op, req: sent, options });
     };
-    return makeCall(id, this.#request(post, signal, id) as Promise<Verified<T>>);
+    const result = this.#request(post, signal, id) as Promise<Verified<T>>;
+    if (!codec) return makeCall(id, result);
+    const decode = ({ value, evidence }: Verified<T>): Verified<T> => ({
+      value: decodeResult(value as Uint8Array, evidence, codec.res),
+      evidence,
+    });
+    return makeCall(id, result.then(decode));
   }
 
   /** Settles as the worker answers. */
@@ -307,8 +335,7 @@ export class WorkerClient<S extends Service> implements Client<S> {
       }
       case 'message': {
         const stream = this.#streams.get(message.id);
-        if (message.message.gapBefore) stream?.gap();
-        stream?.deliver(message.message);
+        if (stream) this.#deliver(stream, message.topic, message.message);
         break;
       }
       case 'ended': {
@@ -320,6 +347,20 @@ export class WorkerClient<S extends Service> implements Client<S> {
       }
       case 'closed':
         this.#ended();
+    }
+  }
+
+  // biome-ignore lint/suspicious/noExplicitAny: each topic has a type of its own
+  #deliver(stream: EventStream<any>, topic: string, message: Message<unknown>): void {
+    const codec = this.#options.codecs?.events?.[topic as Ev<S>];
+    if (message.gapBefore) stream.gap();
+    try {
+      const value = codec
+        ? decodePayload(message.value as Uint8Array, message.evidence, codec)
+        : message.value;
+      stream.deliver({ ...message, value });
+    } catch (error) {
+      stream.fail(error as WebBftError);
     }
   }
 

@@ -11,10 +11,12 @@ import type {
 } from './types.js';
 
 /** What of the options can be sent to a worker; what cannot is asked for when it is needed. */
-export type SentOptions = Omit<Options, 'view' | 'wasm' | 'WebSocket' | 'log'> & {
+export type SentOptions = Omit<Options, 'view' | 'wasm' | 'WebSocket' | 'log' | 'codecs'> & {
   readonly view: View | 'ask';
   readonly wasm: string | WebAssembly.Module | BufferSource | 'ask' | undefined;
   readonly log: boolean;
+  /** Operations and events whose payloads the page encodes and decodes. */
+  readonly coded: { readonly ops: readonly string[]; readonly events: readonly string[] };
 };
 
 /** Why the links are tried anew. */
@@ -50,6 +52,8 @@ export type ToWorker =
   | { readonly type: 'subscribe'; readonly id: string; readonly topic: string }
   | { readonly type: 'unsubscribe'; readonly id: string; readonly subscription: string }
   | { readonly type: 'abort'; readonly id: string }
+  | { readonly type: 'view'; readonly view: View }
+  | { readonly type: 'drain'; readonly id: string }
   | { readonly type: 'network'; readonly cause: Cause }
   | { readonly type: 'answer'; readonly answer: Answer }
   | { readonly type: 'close' };
@@ -71,7 +75,12 @@ export type FromWorker =
       readonly evidence?: Evidence;
     }
   | { readonly type: 'failed'; readonly id: string; readonly error: SentError }
-  | { readonly type: 'message'; readonly id: string; readonly message: Message<unknown> }
+  | {
+      readonly type: 'message';
+      readonly id: string;
+      readonly topic: string;
+      readonly message: Message<unknown>;
+    }
   | { readonly type: 'ended'; readonly id: string; readonly error: SentError | undefined }
   | { readonly type: 'closed' };
 

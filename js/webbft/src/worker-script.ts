@@ -1,5 +1,5 @@
 // The other side of `webbft/worker`: a client in a worker, driven by messages from its page.
-import { createClient } from './index.js';
+import { bytes, createClient } from './index.js';
 import { importInNode } from './node.js';
 import type { Client, Options, Service, Subscription } from './types.js';
 import {
@@ -38,9 +38,13 @@ function serve(post: Post): (message: ToWorker) => void {
     });
   }
 
-  function options({ view, wasm, log, ...rest }: SentOptions): Options {
+  function options({ view, wasm, log, coded, ...rest }: SentOptions): Options {
     return {
       ...rest,
+      codecs: {
+        ops: Object.fromEntries(coded.ops.map((op) => [op, { req: bytes, res: bytes }])),
+        events: Object.fromEntries(coded.events.map((event) => [event, bytes])),
+      },
       view:
         view === 'ask'
           ? async () => (await ask<Extract<Answer, { view: unknown }>>('view')).view
@@ -63,6 +67,7 @@ function serve(post: Post): (message: ToWorker) => void {
   function create(sent: SentOptions): Client<Service> {
     const made = createClient<Service>(options(sent));
     made.on('status', ({ status }) => post({ type: 'status', status, clientId: made.clientId }));
+    made.on('view', (event) => post({ type: 'event', event }));
     made.on('gap', (event) => post({ type: 'event', event }));
     made.on('reconnect', (event) =>
       post({ type: 'event', event: cause === undefined ? event : { ...event, cause } }),
@@ -99,7 +104,7 @@ function serve(post: Post): (message: ToWorker) => void {
 
   function subscribe(made: Client<Service>, id: string, topic: string): void {
     const subscription = made.invokeSubscribe(topic, (message) =>
-      post({ type: 'message', id, message }),
+      post({ type: 'message', id, topic, message }),
     );
     subscriptions.set(id, subscription);
     subscription.ready.then(
@@ -135,6 +140,24 @@ function serve(post: Post): (message: ToWorker) => void {
       case 'unsubscribe':
         answer(message.id, async () => {
           await subscriptions.get(message.subscription)?.unsubscribe();
+          return {};
+        });
+        break;
+      case 'view':
+        try {
+          made.updateView(message.view);
+        } catch (error) {
+          const entry = {
+            level: 'error',
+            msg: 'the view was not taken',
+            fields: { error },
+          } as const;
+          post({ type: 'log', entry: plainEntry(entry) });
+        }
+        break;
+      case 'drain':
+        answer(message.id, async () => {
+          await made.drain();
           return {};
         });
         break;

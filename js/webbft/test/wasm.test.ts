@@ -61,7 +61,12 @@ describe('the boundary', () => {
       connected: 0,
       needed: 3,
       pending: 0,
-      replicas: view.members.map(({ id, url }) => ({ id, url, state: 'connecting' })),
+      replicas: view.members.map(({ id, url }) => ({
+        id,
+        url,
+        state: 'connecting',
+        transport: 'websocket',
+      })),
     });
     for (const socket of FakeSocket.all) socket.onopen?.();
     // ClientHello: version, service, view, and 96 bytes of Noise with their length.

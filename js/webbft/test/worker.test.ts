@@ -1,5 +1,7 @@
 // The page's side of `webbft/worker`, against a worker that the test plays.
+
 import { describe, expect, it, vi } from 'vitest';
+import type { Codec } from '../src/codec.js';
 import type { ClientEvent, Service, View } from '../src/index.js';
 import { createClient, type WorkerOptions } from '../src/worker.js';
 import type { FromWorker, ToWorker } from '../src/worker-messages.js';
@@ -58,7 +60,16 @@ describe('a client in a worker', () => {
     expect([workers.length, client.status.phase]).toEqual([0, 'idle']);
     const call = client.invoke('put', { at: new Date(0), nothing: undefined });
     expect(current().posted).toEqual([
-      { type: 'create', options: { timeoutMs: 5_000, view, wasm: 'https://a.test/b', log: false } },
+      {
+        type: 'create',
+        options: {
+          timeoutMs: 5_000,
+          view,
+          wasm: 'https://a.test/b',
+          log: false,
+          coded: { ops: [], events: [] },
+        },
+      },
       {
         type: 'call',
         id: '1',
@@ -126,13 +137,33 @@ describe('a client in a worker', () => {
     current().says({ type: 'done', id });
     await subscription.ready;
     const message = { value: 1, number: 5n, evidence, gapBefore: false };
-    current().says({ type: 'message', id, message });
-    current().says({ type: 'message', id, message: { ...message, gapBefore: true } });
+    current().says({ type: 'message', id, topic: 'kv', message });
+    current().says({ type: 'message', id, topic: 'kv', message: { ...message, gapBefore: true } });
     current().says({ type: 'ended', id, error: undefined });
     const taken = [];
     for await (const each of subscription) taken.push(each);
     expect(taken).toEqual([message, { ...message, gapBefore: true }]);
     expect(await subscription.closed).toBeUndefined();
+  });
+
+  it('encodes and decodes on the page what has a codec', async () => {
+    const text: Codec<string> = {
+      encode: (value) => new TextEncoder().encode(value),
+      decode: (value) => new TextDecoder().decode(value),
+    };
+    const codecs = { ops: { put: { req: text, res: text } }, events: { kv: text } };
+    const { client, current } = started({ codecs });
+    const call = client.invoke('put', 'A');
+    const [created, called] = current().posted;
+    expect(created).toMatchObject({ options: { coded: { ops: ['put'], events: ['kv'] } } });
+    expect(called).toMatchObject({ op: 'put', req: new Uint8Array([65]) });
+    current().says({ type: 'done', id: current().id, value: new Uint8Array([66]), evidence });
+    expect(await call).toBe('B');
+    const heard: unknown[] = [];
+    client.invokeSubscribe('kv', ({ value }) => heard.push(value));
+    const message = { value: new Uint8Array([67]), number: 5n, evidence, gapBefore: false };
+    current().says({ type: 'message', id: current().id, topic: 'kv', message });
+    expect(heard).toEqual(['C']);
   });
 
   it('unsubscribes in the worker', async () => {

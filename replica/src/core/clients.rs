@@ -441,3 +441,52 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use axum::body::HttpBody as _;
+    use webbft_protocol::time::UnixMicros;
+
+    use super::*;
+    use crate::admission::Admission;
+    use crate::core::{ToCore, ToCoreSender};
+    use crate::link::pipe::Pipes;
+    use crate::testing::{noise_keypair, view};
+
+    /// What waits for a client leaves as fast as it is read, though nothing is read from the client
+    /// meanwhile.
+    #[test]
+    fn a_paused_link_is_still_written() {
+        let (sender, told, poll) = ToCoreSender::for_test();
+        let pipes = Pipes::new(sender);
+        let (end, _connected, mut body) = pipes.open(Arc::default()).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let permit = Arc::new(Admission::new(1, 1).admit(address.ip()).unwrap());
+        let mut clients =
+            Clients::new(Arc::new(view(1, 0)), noise_keypair(0), Duration::from_secs(10));
+        let now = Now { instant: Instant::ZERO, unix: UnixMicros(0) };
+        let newcomer = Newcomer { link: Link::Http(end), address, permit };
+        clients.add(now, poll.registry(), &mut Tokens(0), newcomer);
+        assert_eq!(clients.counts(), ClientLinks { web_socket: 0, http: 1 });
+        let id = *clients.links.keys().next().unwrap();
+        clients.links.get_mut(&id).unwrap().link.send(vec![0; 2 * PAUSE_ABOVE]);
+        assert!(!clients.any_readable(|_| true), "paused");
+
+        let mut events = Vec::new();
+        clients.flush(poll.registry(), &mut events);
+        let mut context = Context::from_waker(Waker::noop());
+        while clients.links[&id].link.out_len() > 0 {
+            assert!(Pin::new(&mut body).poll_frame(&mut context).is_ready());
+            let Ok(ToCore::LinkReady(ready)) = told.try_recv() else { panic!("the core waits") };
+            clients.link_ready(ready);
+            clients.flush(poll.registry(), &mut events);
+        }
+        assert!(matches!(Pin::new(&mut body).poll_frame(&mut context), Poll::Ready(Some(_))));
+        assert!(clients.any_readable(|_| true), "read again");
+        assert!(events.is_empty());
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Group, PATIENCE, exchange, get, wait_for_status};
 use bytes::Bytes;
@@ -50,6 +50,14 @@ fn post(address: SocketAddr, name: &str, body: &[u8]) -> String {
 fn status(answer: &str) -> &str {
     assert!(answer.to_lowercase().contains("access-control-allow-origin: *"), "{answer}");
     answer.split(' ').nth(1).unwrap()
+}
+
+/// Asks until it is so.
+fn wait_until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "never so");
+    }
 }
 
 impl Link {
@@ -152,7 +160,9 @@ fn calls_go_over_http() {
     // Two frames in one POST are answered in order.
     let ping = keys.seal(&Frame::bare(ClientHeader::Ping { nonce: 7 }));
     let asked = keys.seal(&query(8));
-    assert_eq!(status(&link.post(&[&ping, &asked])), "204");
+    let answer = link.post(&[&ping, &asked]);
+    assert_eq!(status(&answer), "204");
+    assert!(answer.contains("keep-alive: timeout=1"), "{answer}");
     let pong = link.receive(&mut keys).header;
     assert!(matches!(pong, ReplicaHeader::Pong { nonce: 7, .. }), "{pong:?}");
     let answer = link.receive(&mut keys);
@@ -255,7 +265,7 @@ fn posts_come_one_at_a_time() {
     slow.write_all(post_head(&link.name, ping.len()).as_bytes()).unwrap();
     slow.write_all(&ping[..10]).unwrap();
     // Until the replica has seen the first, the second is judged by itself.
-    while status(&post(address, &link.name, &[])) != "409" {}
+    wait_until(|| status(&post(address, &link.name, &[])) == "409");
     assert_eq!(status(&link.post(&[&[7; 40]])), "409");
     slow.write_all(&ping[10..]).unwrap();
     let mut answer = String::new();
@@ -267,9 +277,9 @@ fn posts_come_one_at_a_time() {
     let mut lost = TcpStream::connect(address).unwrap();
     lost.write_all(post_head(&link.name, ping.len()).as_bytes()).unwrap();
     lost.write_all(&ping[..10]).unwrap();
-    while status(&post(address, &link.name, &[])) != "409" {}
+    wait_until(|| status(&post(address, &link.name, &[])) == "409");
     drop(lost);
-    while status(&post(address, &link.name, &[])) != "400" {}
+    wait_until(|| status(&post(address, &link.name, &[])) == "400");
     let ping = keys.seal(&Frame::bare(ClientHeader::Ping { nonce: 2 }));
     assert_eq!(status(&link.post(&[&ping])), "204");
     assert!(matches!(link.receive(&mut keys).header, ReplicaHeader::Pong { nonce: 2, .. }));
@@ -311,6 +321,23 @@ fn bad_frames_and_silence_end_a_link() {
     wait_for_status(address, |status| status["clients"] == 0);
 }
 
+/// A link is a connection like any other, from the accept to the end.
+#[test]
+fn links_are_limited_and_give_their_places_back() {
+    let group = Group::start_with(1, None, "max_links_per_address = 5\n");
+    let address = group.address(0);
+    let mut links: Vec<_> = (0..5).map(|_| Link::open(address)).collect();
+    assert_eq!(exchange(address, b"GET /healthz HTTP/1.0\r\n\r\n"), b"");
+    // None of them says hello in time.
+    for link in &mut links {
+        assert_eq!(link.event(), None);
+    }
+    wait_until(|| {
+        exchange(address, b"GET /healthz HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.0 200 ")
+    });
+    wait_for_status(address, |status| status["clients"] == 0);
+}
+
 #[test]
 fn a_replica_that_stops_ends_its_links() {
     let mut group = Group::start(1, None);
@@ -325,7 +352,7 @@ fn a_replica_that_stops_ends_its_links() {
 async fn answers_that_are_not_read_are_bounded() {
     let group = Group::start(1, None);
     let address = group.address(0);
-    let innocent = Client::connect(Config::ephemeral(group.view.clone()).unwrap()).await.unwrap();
+    let innocent = Client::connect(Config::new(group.view.clone())).await.unwrap();
     let value = "v".repeat(60 << 10);
     let put = format!(r#"{{"op":"put","key":"a","value":"{value}"}}"#);
     innocent.invoke(put).await.unwrap();

@@ -3,6 +3,7 @@
 use wasm_bindgen::prelude::*;
 use webbft_protocol::client::{CallError, InvokeError, Outcome, SuspectReason};
 use webbft_protocol::membership::ViewError;
+use webbft_protocol::wire::HelloRefusal;
 
 #[derive(Debug)]
 pub(crate) struct Thrown {
@@ -73,6 +74,16 @@ pub(crate) const fn outcome(outcome: Outcome) -> &'static str {
         Outcome::NotExecuted => "not-executed",
         Outcome::Unknown => "unknown",
         Outcome::Executed => "executed",
+    }
+}
+
+pub(crate) const fn refusal(refusal: HelloRefusal) -> &'static str {
+    match refusal {
+        HelloRefusal::Version(_) => "version",
+        HelloRefusal::Service(_) => "service",
+        HelloRefusal::View(_) => "view",
+        HelloRefusal::Key => "key",
+        HelloRefusal::Busy => "busy",
     }
 }
 

@@ -27,7 +27,8 @@ export interface Sink {
     votes(viewId: number, needed: number, matching: Uint16Array, differing: Uint16Array, silent: Uint16Array, cid: number | undefined): void;
     completed(call: number, result: Uint8Array): void;
     failed(call: number, code: string, message: string, outcome: string): void;
-    lateVotes(call: number): void;
+    /** Of a call, or of the event with this number. */
+    lateVotes(call: number, number: number | undefined): void;
     subscribed(call: number, next: number): void;
     event(call: number, number: number, payload: Uint8Array): void;
     gap(call: number, missedFrom: number, next: number): void;
@@ -35,7 +36,7 @@ export interface Sink {
     statusChanged(): void;
     status(phase: string, viewId: number, n: number, f: number, connected: number, needed: number): void;
     /** One for each member, after `status`. Times are as of Date.now(). */
-    replica(id: number, url: string, state: string, rttMs: number | undefined, retryAt: number | undefined, refused: string | undefined): void;
+    replica(id: number, url: string, state: string, rttMs: number | undefined, retryAt: number | undefined, refused: string | undefined, refusal: string | undefined): void;
     /** About the last replica. */
     suspicion(reason: string, count: number, last: number): void;
 }
@@ -68,7 +69,7 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn failed(this: &Sink, call: f64, code: &str, message: &str, outcome: &str);
     #[wasm_bindgen(method, js_name = lateVotes)]
-    fn late_votes(this: &Sink, call: f64);
+    fn late_votes(this: &Sink, call: f64, number: Option<f64>);
     #[wasm_bindgen(method)]
     fn subscribed(this: &Sink, call: f64, next: f64);
     #[wasm_bindgen(method)]
@@ -98,6 +99,7 @@ extern "C" {
         rtt: Option<f64>,
         retry_at: Option<f64>,
         refused: Option<String>,
+        refusal: Option<String>,
     );
     #[wasm_bindgen(method)]
     fn suspicion(this: &Sink, reason: &str, count: f64, last: f64);
@@ -140,9 +142,9 @@ impl Sink {
                 self.evidence(&evidence, view);
                 self.failed(id(call), code(&error), &error.to_string(), outcome(executed));
             }
-            ClientEvent::Votes { call, evidence } => {
+            ClientEvent::Votes { call, number: event, evidence } => {
                 self.evidence(&evidence, view);
-                self.late_votes(id(call));
+                self.late_votes(id(call), event.map(number));
             }
             ClientEvent::Subscribed { subscription, next, evidence } => {
                 self.evidence(&evidence, view);
@@ -187,7 +189,8 @@ impl Sink {
         };
         let rtt = replica.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
         let refused = replica.refused.map(|refusal| refusal.to_string());
-        self.replica(replica.id.0, &replica.url, state, rtt, retry_at, refused);
+        let refusal = replica.refused.map(|refusal| crate::error::refusal(refusal).to_owned());
+        self.replica(replica.id.0, &replica.url, state, rtt, retry_at, refused, refusal);
         if let Some(suspicion) = replica.suspect {
             let last = unix(suspicion.last, now);
             self.suspicion(reason(suspicion.reason), number(suspicion.count), last);

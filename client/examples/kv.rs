@@ -3,25 +3,107 @@
 //! Start replicas with `webbft cluster --service kv --dir /tmp/kv`, then
 //! `cargo run -p webbft-client --example kv -- /tmp/kv/view.json`.
 
+use std::io::Write;
+
 use anyhow::Context as _;
-use webbft_client::{Client, Config, SubscriptionEvent};
+use serde::{Deserialize, Serialize};
+use webbft_client::{Client, Config, Operation, OperationError, SubscribeOptions};
+use webbft_client::{SubscriptionEvent, Transport};
+use webbft_protocol::membership::View;
+
+/// Gives a key a value.
+#[derive(Serialize)]
+struct Put<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Previous {
+    previous: Option<String>,
+}
+
+impl Operation for Put<'_> {
+    const NAME: &'static str = "put";
+    type Reply = Previous;
+    type Error = Refusal;
+}
+
+/// Reads a key.
+#[derive(Serialize)]
+struct Get<'a> {
+    key: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Value {
+    value: Option<String>,
+}
+
+impl Operation for Get<'_> {
+    const NAME: &'static str = "get";
+    type Reply = Value;
+    type Error = Refusal;
+}
+
+/// What the store says where it cannot do it.
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    message: String,
+}
+
+/// What is published on the topic `kv`.
+#[derive(Debug, Deserialize)]
+struct Change {
+    key: String,
+    value: Option<String>,
+}
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(clippy::print_stdout, reason = "an example")]
 async fn main() -> anyhow::Result<()> {
-    let path = std::env::args().nth(1).context("usage: kv VIEW.json")?;
+    let usage = "usage: kv VIEW.json [websocket|http]";
+    let mut args = std::env::args().skip(1);
+    let path = args.next().context(usage)?;
+    let transport = match args.next().as_deref() {
+        None => Transport::Auto,
+        Some("websocket") => Transport::WebSocket,
+        Some("http") => Transport::Http,
+        Some(_) => anyhow::bail!(usage),
+    };
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     let view = serde_json::from_str(&text).with_context(|| format!("{path} is not a view"))?;
-    let client = Client::connect(Config::ephemeral(view)?).await?;
+    run(view, transport, &mut std::io::stdout()).await
+}
 
-    let mut changes = client.subscribe("kv").await?;
-    let put = client.invoke(r#"{"op":"put","key":"greeting","value":"hello"}"#).await?;
-    println!("put: {}", String::from_utf8_lossy(&put.result));
-    let get = client.query(r#"{"op":"get","key":"greeting"}"#).await?;
+pub(crate) async fn run(
+    view: View,
+    transport: Transport,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let client = Client::connect(Config { transport, ..Config::new(view) }).await?;
+
+    let mut changes = client.subscribe_json::<Change>("kv", SubscribeOptions::default()).await?;
+    let put = client.call(&Put { key: "greeting", value: "hello" }).await?;
+    writeln!(out, "put; before it was {:?}", put.result.previous)?;
+
+    let get = client.call_unordered(&Get { key: "greeting" }).await?;
     let agreeing = get.evidence.matching.len();
-    println!("get: {}, say {agreeing} replicas", String::from_utf8_lossy(&get.result));
-    if let Some(SubscriptionEvent::Event { number, payload, .. }) = changes.next().await? {
-        println!("change {number}: {}", String::from_utf8_lossy(&payload));
+    writeln!(out, "get: {:?}, say {agreeing} replicas", get.result.value)?;
+
+    match client.call(&Put { key: "", value: "nothing" }).await {
+        // The service executed it, and says why it could not be.
+        Err(OperationError::Service { error, .. }) => writeln!(out, "error: {}", error.message)?,
+        // It was not executed, or not with an agreed result.
+        Err(error) => writeln!(out, "{}: {error}; {:?}", error.code(), error.outcome())?,
+        Ok(_) => writeln!(out, "a key may be empty")?,
+    }
+
+    match changes.next().await? {
+        Some(SubscriptionEvent::Event { number, payload: Change { key, value }, .. }) => {
+            writeln!(out, "change {number}: {key} is {value:?}")?;
+        }
+        Some(SubscriptionEvent::Gap { .. }) => writeln!(out, "changes are lost: read anew")?,
+        None => writeln!(out, "the client was closed")?,
     }
     client.close().await;
     Ok(())

@@ -1,9 +1,13 @@
 //! What can go wrong, by who has to do something about it.
 
+use std::path::PathBuf;
+
 use webbft_protocol::client::{CallError as ProtocolCallError, Evidence, InvokeError, Outcome};
-use webbft_protocol::client::{LinkState, Status};
+use webbft_protocol::client::{LinkState, Status, SuspectReason};
 use webbft_protocol::membership::{ReplicaId, ViewError};
 use webbft_protocol::wire::TopicError;
+
+use crate::code::Code;
 
 /// Why a client does not start.
 #[derive(Debug, thiserror::Error)]
@@ -11,17 +15,54 @@ pub enum StartError {
     /// The caller: the view is not one.
     #[error("the view is invalid: {0}")]
     View(#[from] ViewError),
-    /// The caller: this client speaks plain WebSocket only, so far.
-    #[error("member {id}: {url} needs TLS, which this client does not support; use a ws:// URL")]
-    Tls {
+    /// The caller: a member cannot be reached under its URL.
+    #[error("member {id}: {url}: {reason}")]
+    Url {
         /// The member.
         id: ReplicaId,
         /// Its URL.
         url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The caller: these are no certificates.
+    #[error("the certificates of the authorities cannot be used: {0}")]
+    Roots(String),
+    /// The caller: the file with the client's key cannot be used.
+    #[error("the client's key {} {reason}", path.display())]
+    Identity {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The caller: another client uses the file with the client's key. To the replicas both would be
+    /// one, and share its quotas.
+    #[error("the client's key {} is in use by another client; give each its own", path.display())]
+    IdentityInUse {
+        /// The file.
+        path: PathBuf,
     },
     /// The machine: no randomness, thread or runtime.
     #[error("the client could not start: {0}")]
     System(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// What went wrong, in one word.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::View(_) => Code::View,
+            _ => Code::Input,
+        }
+    }
+
+    /// May starting again, unchanged, succeed later?
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        self.code().is_retryable()
+    }
 }
 
 /// Why [`Client::connect`](crate::Client::connect) gave no client.
@@ -33,6 +74,23 @@ pub enum ConnectError {
     /// The service: too few replicas answered in time.
     #[error(transparent)]
     NoQuorum(#[from] NoQuorum),
+}
+
+impl ConnectError {
+    /// What went wrong, in one word.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Start(error) => error.code(),
+            Self::NoQuorum(error) => error.code(),
+        }
+    }
+
+    /// May connecting again, unchanged, succeed later?
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        self.code().is_retryable()
+    }
 }
 
 /// Too few replicas are connected.
@@ -50,17 +108,35 @@ pub struct NoQuorum {
     pub needed: usize,
     /// URLs of the others.
     pub unreachable: Vec<String>,
+    /// How many of them answer without holding the key that the view names.
+    pub unauthenticated: usize,
 }
 
 impl NoQuorum {
     pub(crate) fn of(status: &Status) -> Self {
-        let unreachable = status
-            .replicas
-            .iter()
-            .filter(|replica| replica.state != LinkState::Open)
-            .map(|replica| replica.url.clone())
-            .collect();
-        Self { connected: status.connected, needed: status.needed, unreachable }
+        let missing = || status.replicas.iter().filter(|it| it.state != LinkState::Open);
+        Self {
+            connected: status.connected,
+            needed: status.needed,
+            unreachable: missing().map(|replica| replica.url.clone()).collect(),
+            unauthenticated: missing()
+                .filter(|it| it.suspect.is_some_and(|it| it.reason == SuspectReason::BadAuth))
+                .count(),
+        }
+    }
+
+    /// What went wrong, in one word: [`Code::Auth`] where with these keys there is no quorum to be
+    /// had, [`Code::Offline`] where no replica is connected.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        let n = self.connected + self.unreachable.len();
+        if n - self.unauthenticated < self.needed {
+            Code::Auth
+        } else if self.connected == 0 {
+            Code::Offline
+        } else {
+            Code::NoQuorum
+        }
     }
 }
 
@@ -73,6 +149,10 @@ pub enum CallError {
     /// The caller: no topic has this name.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// There is no quorum, and the call was not to wait for one
+    /// ([`Offline::Fail`](crate::Offline::Fail)).
+    #[error(transparent)]
+    Offline(NoQuorum),
     /// The call was taken and failed.
     #[error("{error}")]
     Failed {
@@ -83,20 +163,66 @@ pub enum CallError {
         /// Who said what.
         evidence: Evidence,
     },
-    /// The client was closed.
-    #[error("the client is closed")]
-    Closed,
+    /// We failed: the client's thread is gone.
+    #[error("the client has ended unexpectedly")]
+    Lost,
 }
 
 impl CallError {
+    /// What went wrong, in one word.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Invalid(InvokeError::QueueFull(_)) => Code::QueueFull,
+            Self::Invalid(InvokeError::Closed) | Self::Lost => Code::Closed,
+            Self::Invalid(
+                InvokeError::PayloadTooLarge(_)
+                | InvokeError::NoSubscription
+                | InvokeError::AlreadySubscribed,
+            )
+            | Self::Topic(_) => Code::Input,
+            Self::Offline(_) => Code::Offline,
+            Self::Failed { error, .. } => match error {
+                ProtocolCallError::Timeout => Code::Timeout,
+                ProtocolCallError::NoQuorum => Code::NoQuorum,
+                ProtocolCallError::SessionExpired => Code::Expired,
+                ProtocolCallError::Refused(_) | ProtocolCallError::TooManySubscriptions => {
+                    Code::Refused
+                }
+                ProtocolCallError::Faulted => Code::Fault,
+                ProtocolCallError::TooLarge => Code::TooLarge,
+                ProtocolCallError::Forgotten => Code::Forgotten,
+                ProtocolCallError::Incompatible => Code::Protocol,
+                ProtocolCallError::Cancelled => Code::Aborted,
+                ProtocolCallError::Closed => Code::Closed,
+            },
+        }
+    }
+
+    /// May the same call, unchanged, succeed later? Where [`CallError::outcome`] is
+    /// [`Outcome::Unknown`] it may then be executed twice: retry only what may be.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        self.code().is_retryable()
+    }
+
     /// Could the replicas have executed the call?
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::Invalid(_) | Self::Topic(_) => Outcome::NotSent,
+            Self::Invalid(_) | Self::Topic(_) | Self::Offline(_) => Outcome::NotSent,
             Self::Failed { outcome, .. } => *outcome,
-            // The driver is gone and with it the knowledge of what it had sent.
-            Self::Closed => Outcome::Unknown,
+            // The thread is gone and with it the knowledge of what it had sent.
+            Self::Lost => Outcome::Unknown,
+        }
+    }
+
+    /// Who said what, where replicas were asked.
+    #[must_use]
+    pub const fn quorum(&self) -> Option<&Evidence> {
+        match self {
+            Self::Failed { evidence, .. } => Some(evidence),
+            _ => None,
         }
     }
 }
@@ -107,7 +233,54 @@ pub enum SubscriptionError {
     /// The caller: events were not taken out in time.
     #[error("the subscriber is too slow: {0} events are waiting to be taken")]
     Lagged(usize),
+    /// The service: an event is not what the application expects.
+    #[error("event {number} cannot be read: {reason}")]
+    Decode {
+        /// The event's number.
+        number: u64,
+        /// What is wrong with it.
+        reason: String,
+        /// Who published it.
+        evidence: Evidence,
+    },
     /// The subscription was refused or lost.
     #[error(transparent)]
     Call(#[from] CallError),
+}
+
+impl SubscriptionError {
+    /// What went wrong, in one word.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Lagged(_) => Code::Overflow,
+            Self::Decode { .. } => Code::Decode,
+            Self::Call(error) => error.code(),
+        }
+    }
+
+    /// May subscribing again succeed?
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        self.code().is_retryable()
+    }
+
+    /// Could the replicas have executed the subscribing?
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Lagged(_) | Self::Decode { .. } => Outcome::Executed,
+            Self::Call(error) => error.outcome(),
+        }
+    }
+
+    /// Who said what, where replicas were asked.
+    #[must_use]
+    pub const fn quorum(&self) -> Option<&Evidence> {
+        match self {
+            Self::Lagged(_) => None,
+            Self::Decode { evidence, .. } => Some(evidence),
+            Self::Call(error) => error.quorum(),
+        }
+    }
 }

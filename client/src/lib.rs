@@ -2,27 +2,92 @@
 //!
 //! A [`Client`] invokes operations on n replicas, votes on their replies and delivers events in
 //! order. Everything of the protocol is `webbft_protocol::client::Endpoint`; this crate moves its
-//! bytes. One thread owns the endpoint and the sockets to all replicas; handles talk to it through
+//! bytes. One thread owns the endpoint and the links to all replicas; handles talk to it through
 //! a channel and work on any executor.
+//!
+//! An operation is a type with a name, a result and an error ([`Operation`]):
 //!
 //! ```no_run
 //! # async fn example(view: webbft_protocol::membership::View) -> Result<(), Box<dyn std::error::Error>> {
-//! use webbft_client::{Client, Config};
+//! use serde::{Deserialize, Serialize};
+//! use webbft_client::{Client, Config, Operation, SubscribeOptions, SubscriptionEvent};
 //!
-//! let client = Client::connect(Config::ephemeral(view)?).await?;
-//! let reply = client.invoke(r#"{"op":"put","key":"a","value":"1"}"#).await?;
-//! println!("{:?}, by {} replicas", reply.result, reply.evidence.matching.len());
+//! #[derive(Serialize)]
+//! struct Put<'a> { key: &'a str, value: &'a str }
 //!
-//! let mut events = client.subscribe("changes").await?;
-//! while let Some(event) = events.next().await? {
-//!     println!("{event:?}");
+//! #[derive(Debug, Deserialize)]
+//! struct Previous { previous: Option<String> }
+//!
+//! impl Operation for Put<'_> {
+//!     const NAME: &'static str = "put";
+//!     type Reply = Previous;
+//!     type Error = serde_json::Value;
+//! }
+//!
+//! #[derive(Debug, Deserialize)]
+//! struct Change { key: String, value: Option<String> }
+//!
+//! let client = Client::connect(Config::new(view)).await?;
+//! let mut changes = client.subscribe_json::<Change>("kv", SubscribeOptions::default()).await?;
+//!
+//! let put = client.call(&Put { key: "a", value: "1" }).await?;
+//! println!("{:?}, by {} replicas", put.result.previous, put.evidence.matching.len());
+//!
+//! while let Some(event) = changes.next().await? {
+//!     match event {
+//!         SubscriptionEvent::Event { number, payload, .. } => println!("{number}: {payload:?}"),
+//!         SubscriptionEvent::Gap { .. } => println!("events are lost: read the state anew"),
+//!     }
 //! }
 //! # Ok(()) }
 //! ```
+//!
+//! Services with another encoding are called with bytes: [`Client::invoke`], [`Client::query`],
+//! [`Client::subscribe`].
+//!
+//! # Options
+//!
+//! | option | default | what it is |
+//! |---|---|---|
+//! | [`Config::identity`] | [`Identity::Ephemeral`] | the client's key: new, supplied, or kept in a file |
+//! | [`Config::transport`] | [`Transport::Auto`] | WebSockets, HTTP, or HTTP where WebSockets do not get through |
+//! | [`Config::roots`] | [`Roots::System`] | who vouches for the certificates of `wss://` members |
+//! | [`EndpointOptions::call_timeout`] | 10 s | how long a call may take; one call: [`Call::timeout`] |
+//! | [`EndpointOptions::read_timeout`] | 200 ms | how long a fast read waits before it is asked in order |
+//! | [`EndpointOptions::retransmit`] | 1 s | first pause before a request is sent once more |
+//! | [`EndpointOptions::body_timeout`] | 100 ms | how long digests wait for the full body |
+//! | [`EndpointOptions::backoff_min`] | 100 ms | first pause before a lost link is dialled again |
+//! | [`EndpointOptions::backoff_max`] | 5 s | longest such pause; attempts are never given up |
+//! | [`EndpointOptions::connect_timeout`] | 5 s | how long opening a link may take |
+//! | [`EndpointOptions::ping_interval`] | 2 s | time between pings on an open link |
+//! | [`EndpointOptions::max_pending`] | 1024 | unfinished calls, beyond which new ones are refused |
+//! | [`EndpointOptions::late_calls`] | 64 | completed calls whose late votes still count |
+//! | [`EndpointOptions::late_votes`] | 5 s | how long they do |
+//! | [`EndpointOptions::silent_after`] | 8 | unanswered calls until a replica is suspected of silence |
+//! | [`EndpointOptions::silent_for`] | 2 s | and the time they must span |
+//! | [`EndpointOptions::events_ahead`] | 256 | events that a replica may send ahead |
+//! | [`Call::offline`] | [`Offline::Queue`] | without a quorum a call waits for one, or fails at once |
+//! | [`SubscribeOptions::buffer`] | 1024 | events that may wait to be taken |
+//! | [`SubscribeOptions::overflow`] | [`Overflow::End`] | beyond that: an error, or a gap in place of the oldest |
+//!
+//! The feature `json` (on by default) is [`Operation`] and [`Client::subscribe_json`].
+//!
+//! # Errors
+//!
+//! Every error has a [`Code`], the same as in the npm package, says whether trying again may help
+//! (`is_retryable`), whether the replicas may have executed the call (`outcome`), and which replicas
+//! said what (`quorum`).
 
+mod call;
+mod code;
+mod config;
 mod driver;
 mod error;
-mod socket;
+mod events;
+mod identity;
+#[cfg(feature = "json")]
+mod json;
+mod link;
 mod subscription;
 
 use std::sync::Arc;
@@ -33,35 +98,23 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 pub use webbft_protocol::auth::ClientIdentity;
 use webbft_protocol::client::{Endpoint, EndpointConfig};
-pub use webbft_protocol::client::{EndpointOptions, Evidence, Outcome, Phase, Status};
-use webbft_protocol::membership::View;
+pub use webbft_protocol::client::{
+    EndpointOptions, Evidence, Outcome, Phase, Status, SuspectReason,
+};
+use webbft_protocol::membership::{ClientId, View};
 pub use webbft_protocol::wire::Topic;
 
-use driver::{Call, Command, Driver};
+pub use call::{Call, CallId, Reply};
+pub use code::Code;
+pub use config::{Config, Identity, Offline, Overflow, Roots, SubscribeOptions, Transport};
+use driver::{Clock, Command, Driver, Joining, Kind};
 pub use error::{CallError, ConnectError, NoQuorum, StartError, SubscriptionError};
+pub use events::{ClientEvent, Events, ReconnectCause, VotesKind};
+#[cfg(feature = "json")]
+pub use json::{Operation, OperationCall, OperationError};
+pub use link::LinkTransport;
+use link::{Link, Target};
 pub use subscription::{Subscription, SubscriptionEvent};
-
-/// What a client is made of.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// The replicas: what `webbft init` wrote.
-    pub view: View,
-    /// The client's key. The replicas know a client by it.
-    pub identity: ClientIdentity,
-    /// Timeouts and bounds.
-    pub options: EndpointOptions,
-}
-
-impl Config {
-    /// Default options and a new identity that is forgotten with the client.
-    ///
-    /// # Errors
-    /// Where the operating system gives no randomness.
-    pub fn ephemeral(view: View) -> Result<Self, StartError> {
-        let identity = ClientIdentity::from_secret(random()?);
-        Ok(Self { view, identity, options: EndpointOptions::default() })
-    }
-}
 
 fn random() -> Result<[u8; 32], StartError> {
     let mut bytes = [0; 32];
@@ -69,16 +122,7 @@ fn random() -> Result<[u8; 32], StartError> {
     Ok(bytes)
 }
 
-/// The agreed result of a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// What the service returned.
-    pub result: Bytes,
-    /// Which replicas said so.
-    pub evidence: Evidence,
-}
-
-/// A handle to a client; clones share it. The client ends when the last handle and the last
+/// A handle to a client; clones share it. The client ends when the last handle, [`Call`] and
 /// [`Subscription`] are dropped.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -87,8 +131,11 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
+    view: View,
+    id: ClientId,
     commands: mpsc::UnboundedSender<Command>,
     status: watch::Receiver<Status>,
+    transports: watch::Receiver<Vec<Option<LinkTransport>>>,
     next_call: AtomicU64,
 }
 
@@ -108,25 +155,32 @@ impl Client {
     /// Starts a client and returns at once; it connects on a thread of its own.
     ///
     /// # Errors
-    /// Where the view is invalid or the machine has no thread or randomness to give.
+    /// Where the view, the key or the certificates cannot be used, or the machine has no thread or
+    /// randomness to give.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let Config { view, identity, options } = config;
-        if let Some(member) = view.members.iter().find(|member| member.url.starts_with("wss:")) {
-            return Err(StartError::Tls { id: member.id, url: member.url.clone() });
-        }
-        let urls = view.members.iter().map(|member| member.url.clone()).collect();
-        let config = EndpointConfig { view, identity, seed: random()?, options };
-        let clock = driver::Clock::new();
+        let Config { view, identity, transport, roots, options } = config;
+        view.validate()?;
+        let links: Vec<Link> = Target::all(&view, &roots)?
+            .into_iter()
+            .map(|target| Link::new(target, transport))
+            .collect();
+        let (identity, key) = identity::open(identity)?;
+        let config = EndpointConfig { view: view.clone(), identity, seed: random()?, options };
+        let clock = Clock::new();
         let endpoint = Endpoint::new(config, clock.now())?;
+        let id = endpoint.client();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let (status_sender, status) = watch::channel(endpoint.status());
-        let driver = Driver::new(endpoint, urls, clock, receiver, status_sender);
+        let (transport_sender, transports) = watch::channel(vec![None; links.len()]);
+        let driver =
+            Driver::new(endpoint, links, clock, key, receiver, status_sender, transport_sender);
         std::thread::Builder::new()
             .name("webbft-client".to_owned())
             .spawn(move || runtime.block_on(driver.run()))?;
-        let next_call = AtomicU64::new(0);
-        Ok(Self { shared: Arc::new(Shared { commands, status, next_call }) })
+        let next_call = AtomicU64::new(1);
+        let shared = Shared { view, id, commands, status, transports, next_call };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Waits until a quorum of replicas is connected.
@@ -142,63 +196,64 @@ impl Client {
         }
     }
 
-    /// Invokes an ordered operation and waits for the agreed result, at most
-    /// `options.call_timeout`.
+    /// Invokes an ordered operation; the call waits for the agreed result, at most
+    /// `options.call_timeout` or [`Call::timeout`].
     ///
-    /// Dropping the future stops the waiting, not an execution that may be under way.
-    ///
-    /// # Errors
-    /// Where there is no agreed result; [`CallError::outcome`] says whether the operation may have
-    /// been executed.
-    pub async fn invoke(&self, payload: impl Into<Bytes>) -> Result<Reply, CallError> {
-        self.call(Call::Invoke(payload.into()), None).await
+    /// It fails where there is no agreed result; [`CallError::outcome`] says whether the operation
+    /// may have been executed.
+    pub fn invoke(&self, payload: impl Into<Bytes>) -> Call {
+        Call::new(self, Kind::Invoke(payload.into()))
     }
 
-    /// [`Client::invoke`] with a timeout of its own.
-    ///
-    /// # Errors
-    /// As [`Client::invoke`].
-    pub async fn invoke_within(
-        &self,
-        payload: impl Into<Bytes>,
-        timeout: Duration,
-    ) -> Result<Reply, CallError> {
-        self.call(Call::Invoke(payload.into()), Some(timeout)).await
-    }
-
-    /// Asks without ordering; where the replicas' answers do not match, asks in order.
-    ///
-    /// # Errors
-    /// As [`Client::invoke`].
-    pub async fn query(&self, payload: impl Into<Bytes>) -> Result<Reply, CallError> {
-        self.call(Call::Query(payload.into()), None).await
-    }
-
-    /// [`Client::query`] with a timeout of its own.
-    ///
-    /// # Errors
-    /// As [`Client::query`].
-    pub async fn query_within(
-        &self,
-        payload: impl Into<Bytes>,
-        timeout: Duration,
-    ) -> Result<Reply, CallError> {
-        self.call(Call::Query(payload.into()), Some(timeout)).await
+    /// Asks without ordering; where the replicas' answers do not match, asks in order. Otherwise as
+    /// [`Client::invoke`].
+    pub fn query(&self, payload: impl Into<Bytes>) -> Call {
+        Call::new(self, Kind::Query(payload.into()))
     }
 
     /// Subscribes to a topic: 1 to 128 bytes of text.
     ///
     /// # Errors
     /// Where the replicas do not agree on the subscription.
-    pub async fn subscribe(&self, topic: impl Into<String>) -> Result<Subscription, CallError> {
-        let topic = Topic::new(topic)?;
+    pub async fn subscribe(
+        &self,
+        topic: impl Into<String>,
+    ) -> Result<Subscription, SubscriptionError> {
+        self.subscribe_with(topic, SubscribeOptions::default()).await
+    }
+
+    /// [`Client::subscribe`], with options.
+    ///
+    /// # Errors
+    /// As [`Client::subscribe`].
+    pub async fn subscribe_with(
+        &self,
+        topic: impl Into<String>,
+        options: SubscribeOptions,
+    ) -> Result<Subscription, SubscriptionError> {
+        let topic = Topic::new(topic).map_err(CallError::from)?;
         let (reply, subscribed) = oneshot::channel();
-        let call = self.next_call();
-        let mut guard = CancelOnDrop { client: self, call: Some(call) };
-        self.send(Command::Subscribe { call, topic, reply });
-        let result = subscribed.await.unwrap_or(Err(CallError::Closed));
+        let name = self.next_call();
+        let mut guard = LeaveOnDrop { client: self, call: Some(name) };
+        let joining = Joining { name, options, reply };
+        if !self.send(Command::Subscribe { topic, joining }) {
+            return Err(call::closed().into());
+        }
+        let feed = subscribed.await.unwrap_or(Err(CallError::Lost))?;
         guard.call = None;
-        Ok(Subscription::new(self.clone(), call, result?))
+        Ok(Subscription::new(self.clone(), name, feed))
+    }
+
+    /// The replicas. [`Evidence`] names them by their position here.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.shared.view
+    }
+
+    /// This client's id: the hash of its public key.
+    #[must_use]
+    pub fn client_id(&self) -> ClientId {
+        self.shared.id
     }
 
     /// The client's present state.
@@ -213,44 +268,61 @@ impl Client {
         self.shared.status.clone()
     }
 
-    /// Closes the client for all its handles; unfinished calls fail. Returns when the sockets are
+    /// What carries the link to each replica that has one, in the view's order.
+    #[must_use]
+    pub fn watch_transports(&self) -> watch::Receiver<Vec<Option<LinkTransport>>> {
+        self.shared.transports.clone()
+    }
+
+    /// Everything the client tells besides results, from now on: its status, lost links, suspects,
+    /// gaps, and votes, those included that come after a call is done.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        let (listener, events) = events::listener();
+        self.send(Command::Listen(listener));
+        events
+    }
+
+    /// The network is another one, or is back: dials every lost link at once, by WebSocket first
+    /// unless the transport is HTTP.
+    pub fn reconnect_now(&self) {
+        self.send(Command::ReconnectNow);
+    }
+
+    /// Closes the client for all its handles when its unfinished calls are done; it takes no new
+    /// ones. Returns when the links are closed.
+    pub async fn drain(&self) {
+        self.send(Command::Drain);
+        self.shared.commands.closed().await;
+    }
+
+    /// Closes the client for all its handles; unfinished calls fail. Returns when the links are
     /// closed.
     pub async fn close(&self) {
         self.send(Command::Close);
         self.shared.commands.closed().await;
     }
 
-    async fn call(&self, kind: Call, timeout: Option<Duration>) -> Result<Reply, CallError> {
-        let (reply, result) = oneshot::channel();
-        let call = self.next_call();
-        let mut guard = CancelOnDrop { client: self, call: Some(call) };
-        self.send(Command::Call { call, kind, timeout, reply });
-        let result = result.await.unwrap_or(Err(CallError::Closed));
-        guard.call = None;
-        result
+    fn next_call(&self) -> CallId {
+        CallId(self.shared.next_call.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn next_call(&self) -> u64 {
-        self.shared.next_call.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// A closed client drops the command and with it the channel for the answer, which is how the
-    /// caller learns of it.
-    fn send(&self, command: Command) {
-        let _ = self.shared.commands.send(command);
+    /// False if the client is closed, and with it the channel for an answer.
+    fn send(&self, command: Command) -> bool {
+        self.shared.commands.send(command).is_ok()
     }
 }
 
-/// Cancels a call whose future is dropped before the result is there.
-struct CancelOnDrop<'a> {
+/// Gives up a request to subscribe whose future is dropped before there is an answer.
+struct LeaveOnDrop<'a> {
     client: &'a Client,
-    call: Option<u64>,
+    call: Option<CallId>,
 }
 
-impl Drop for CancelOnDrop<'_> {
+impl Drop for LeaveOnDrop<'_> {
     fn drop(&mut self) {
         if let Some(call) = self.call {
-            self.client.send(Command::Cancel { call });
+            self.client.send(Command::Unsubscribe { call, reply: None });
         }
     }
 }

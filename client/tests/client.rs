@@ -4,15 +4,18 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::future::Future;
 use std::time::Duration;
 
 use support::{Behaviour, Cluster};
 use webbft_client::{
-    CallError, Client, ClientIdentity, Config, ConnectError, EndpointOptions, Outcome, Phase,
-    StartError, Status, SubscriptionError, SubscriptionEvent,
+    CallError, Client, ClientEvent, ClientIdentity, Code, Config, ConnectError, EndpointOptions,
+    Events, Identity, Offline, Outcome, Overflow, Phase, ReconnectCause, StartError, Status,
+    SubscribeOptions, Subscription, SubscriptionError, SubscriptionEvent, SuspectReason, VotesKind,
 };
-use webbft_protocol::client::{CallError as ProtocolCallError, InvokeError, SuspectReason};
+use webbft_protocol::client::CallError as ProtocolCallError;
+use webbft_protocol::membership::ReplicaId;
 use webbft_protocol::membership::View;
 
 const HONEST: [Behaviour; 4] = [Behaviour::Honest; 4];
@@ -26,13 +29,13 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 
 fn config(view: &View) -> Config {
     Config {
-        view: view.clone(),
-        identity: ClientIdentity::from_secret([1; 32]),
+        identity: ClientIdentity::from_secret([1; 32]).into(),
         options: EndpointOptions {
             backoff_min: Duration::from_millis(5),
             backoff_max: Duration::from_millis(20),
             ..EndpointOptions::default()
         },
+        ..Config::new(view.clone())
     }
 }
 
@@ -92,18 +95,181 @@ async fn events_come_in_order_until_unsubscribed() {
     assert_eq!(subscription.first(), 1);
     soon("publish", client.invoke("publish 3")).await.unwrap();
     for expected in 1..=3_u64 {
-        let event = soon("an event", subscription.next()).await.unwrap();
-        let Some(SubscriptionEvent::Event { number, payload, .. }) = event else {
-            panic!("an event was expected, not {event:?}");
-        };
-        assert_eq!((number, payload), (expected, expected.to_string().into()));
+        assert_eq!(next(&mut subscription).await, (expected, expected.to_string()));
     }
-
-    let again = soon("a second one", client.subscribe("news")).await;
-    assert!(matches!(again, Err(CallError::Invalid(InvokeError::AlreadySubscribed))), "{again:?}");
     soon("unsubscribe", subscription.unsubscribe()).await.unwrap();
-    let next = soon("subscribe again", client.subscribe("news")).await.unwrap();
-    assert_eq!(next.first(), 1, "these replicas forget a topic with its last subscriber");
+    let again = soon("subscribe again", client.subscribe("news")).await.unwrap();
+    assert_eq!(again.first(), 1, "these replicas forget a topic with its last subscriber");
+}
+
+async fn next(subscription: &mut Subscription) -> (u64, String) {
+    match soon("an event", subscription.next()).await {
+        Ok(Some(SubscriptionEvent::Event { number, payload, .. })) => {
+            (number, String::from_utf8(payload.to_vec()).unwrap())
+        }
+        other => panic!("an event was expected, not {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn subscriptions_to_a_topic_share_one() {
+    let cluster = Cluster::start(HONEST).await;
+    let client = connect(&cluster).await;
+    // At once, so that the second waits for the replicas' agreement to the first.
+    let (one, two) = tokio::join!(client.subscribe("news"), client.subscribe("news"));
+    let (mut one, mut two) = (one.unwrap(), two.unwrap());
+    soon("publish", client.invoke("publish 1")).await.unwrap();
+    assert_eq!(next(&mut one).await, (1, "1".to_owned()));
+    assert_eq!(next(&mut two).await, (1, "1".to_owned()));
+    let mut three = soon("a third", client.subscribe("news")).await.unwrap();
+    assert_eq!(three.first(), 2);
+    soon("one goes", one.unsubscribe()).await.unwrap();
+    soon("publish", client.invoke("publish 1")).await.unwrap();
+    assert_eq!(next(&mut two).await, (2, "2".to_owned()));
+    assert_eq!(next(&mut three).await, (2, "2".to_owned()));
+    // The last goes, and the next comes before the replicas have agreed to that.
+    drop(two);
+    let (ended, again) = tokio::join!(three.unsubscribe(), client.subscribe("news"));
+    ended.unwrap();
+    assert_eq!(again.unwrap().first(), 1, "it began anew");
+}
+
+#[tokio::test]
+async fn a_slow_subscriber_that_wants_the_newest_gets_a_gap() {
+    let cluster = Cluster::start(HONEST).await;
+    let client = connect(&cluster).await;
+    let options = SubscribeOptions { buffer: 4, overflow: Overflow::DropOldest };
+    let mut slow = soon("subscribe", client.subscribe_with("news", options)).await.unwrap();
+    let mut quick = soon("subscribe", client.subscribe("news")).await.unwrap();
+    soon("publish", client.invoke("publish 20")).await.unwrap();
+    // The quick one has them all: so the slow one has what it will get.
+    for number in 1..=20 {
+        assert_eq!(next(&mut quick).await.0, number);
+    }
+    let gap = soon("a gap", slow.next()).await.unwrap();
+    assert_eq!(gap, Some(SubscriptionEvent::Gap { missed_from: 1, next: 18 }));
+    for number in 18..=20 {
+        assert_eq!(next(&mut slow).await.0, number);
+    }
+}
+
+async fn event(events: &mut Events, what: &str, wanted: impl Fn(&ClientEvent) -> bool) {
+    let found = async {
+        while let Some(event) = events.next().await {
+            if wanted(&event) {
+                return;
+            }
+        }
+        panic!("the events end before {what}");
+    };
+    soon(what, found).await;
+}
+
+#[tokio::test]
+async fn a_listener_hears_of_votes_links_and_suspects() {
+    let mut behaviours = HONEST;
+    behaviours[3] = Behaviour::Lies;
+    let mut cluster = Cluster::start(behaviours).await;
+    let client = connect(&cluster).await;
+    let mut events = client.events();
+    let call = client.invoke("put a");
+    let id = call.id();
+    let reply = soon("invoke", call).await.unwrap();
+    let votes = |event: &ClientEvent| {
+        let (kind, evidence) = (VotesKind::Call, reply.evidence);
+        *event == ClientEvent::Votes { kind, call: id, number: None, evidence }
+    };
+    event(&mut events, "the votes of the call", votes).await;
+    // The liar may have been first; then an honest replica is late.
+    let replica = ReplicaId(3);
+    let suspect =
+        ClientEvent::Suspect { replica, reason: SuspectReason::Divergent, call: Some(id) };
+    let (late, suspected) = (Cell::new(false), Cell::new(false));
+    event(&mut events, "the late vote and the suspect", |event| {
+        if let ClientEvent::Votes { kind: VotesKind::Late, call, evidence, .. } = event {
+            assert_eq!((*call, evidence.matching.len(), evidence.differing.len()), (id, 3, 1));
+            late.set(true);
+        }
+        suspected.set(suspected.get() || *event == suspect);
+        late.get() && suspected.get()
+    })
+    .await;
+
+    cluster.stop(0).await;
+    let lost = |event: &ClientEvent| matches!(event, ClientEvent::Status(status) if status.phase == Phase::Degraded);
+    event(&mut events, "a lost link", lost).await;
+    let reconnect =
+        ClientEvent::Reconnect { replica: ReplicaId(0), cause: ReconnectCause::Backoff };
+    event(&mut events, "another attempt", |event| *event == reconnect).await;
+    client.reconnect_now();
+    cluster.restart(0).await;
+    let back = |event: &ClientEvent| matches!(event, ClientEvent::Status(status) if status.phase == Phase::Ready);
+    event(&mut events, "the link again", back).await;
+    soon("close", client.close()).await;
+    while soon("the end", events.next()).await.is_some() {}
+}
+
+#[tokio::test]
+async fn without_a_quorum_calls_wait_or_fail_as_they_are_told() {
+    let mut cluster = Cluster::start(HONEST).await;
+    let mut config = config(&cluster.view);
+    config.options.max_pending = 1;
+    let client = soon("connect", Client::connect(config)).await.unwrap();
+    cluster.stop(0).await;
+    cluster.stop(1).await;
+    status(&client, "offline", |status| status.phase == Phase::Offline).await;
+
+    let error = soon("at once", client.invoke("a").offline(Offline::Fail)).await.unwrap_err();
+    assert_eq!((error.code(), error.outcome()), (Code::Offline, Outcome::NotSent));
+    assert!(error.is_retryable() && error.quorum().is_none());
+
+    let waiting = tokio::spawn(client.invoke("b"));
+    status(&client, "it waits", |status| status.pending == 1).await;
+    let error = soon("full", client.invoke("c")).await.unwrap_err();
+    assert_eq!((error.code(), error.outcome()), (Code::QueueFull, Outcome::NotSent));
+    // Whoever waits no longer makes room.
+    waiting.abort();
+    status(&client, "it is cancelled", |status| status.pending == 0).await;
+    let waiting = tokio::spawn(client.invoke("d"));
+    cluster.restart(0).await;
+    assert_eq!(soon("a quorum", waiting).await.unwrap().unwrap().result, "d");
+}
+
+#[tokio::test]
+async fn draining_finishes_what_was_begun_and_takes_nothing_new() {
+    let mut cluster = Cluster::start(HONEST).await;
+    let client = connect(&cluster).await;
+    cluster.stop(0).await;
+    cluster.stop(1).await;
+    status(&client, "offline", |status| status.phase == Phase::Offline).await;
+    let begun = tokio::spawn(client.invoke("begun"));
+    status(&client, "it waits", |status| status.pending == 1).await;
+    let mut drain = std::pin::pin!(client.drain());
+    let polled = drain.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    assert!(polled.is_pending());
+    let late = soon("a late call", client.invoke("late")).await.unwrap_err();
+    assert_eq!((late.code(), late.outcome()), (Code::Closed, Outcome::NotSent));
+    cluster.restart(0).await;
+    soon("drained", drain).await;
+    assert_eq!(soon("the result", begun).await.unwrap().unwrap().result, "begun");
+    assert_eq!(client.status().phase, Phase::Closed);
+}
+
+#[tokio::test]
+async fn a_stored_identity_has_one_client_at_a_time() {
+    let cluster = Cluster::start(HONEST).await;
+    let dir = tempfile::tempdir().unwrap();
+    let stored = || {
+        let identity = Identity::Stored(dir.path().join("client.key"));
+        Config { identity, ..config(&cluster.view) }
+    };
+    let first = soon("connect", Client::connect(stored())).await.unwrap();
+    let second = Client::start(stored()).unwrap_err();
+    assert!(matches!(second, StartError::IdentityInUse { .. }), "{second}");
+    assert_eq!(second.code(), Code::Input);
+    soon("close", first.close()).await;
+    let second = soon("connect", Client::connect(stored())).await.unwrap();
+    assert_eq!(first.client_id(), second.client_id());
 }
 
 #[tokio::test]
@@ -139,9 +305,9 @@ async fn without_a_quorum_calls_fail_and_work_again_later() {
     cluster.stop(1).await;
     status(&client, "offline", |status| status.phase == Phase::Offline).await;
     let timeout = Duration::from_millis(100);
-    let error = soon("no quorum", client.invoke_within("b", timeout)).await.unwrap_err();
-    let CallError::Failed { error: cause, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(*cause, ProtocolCallError::NoQuorum);
+    let error = soon("no quorum", client.invoke("b").timeout(timeout)).await.unwrap_err();
+    assert_eq!((error.code(), error.outcome()), (Code::NoQuorum, Outcome::NotSent));
+    assert_eq!(error.quorum().unwrap().silent.len(), 4);
     let unready = soon("not ready", client.ready(timeout)).await.unwrap_err();
     assert_eq!((unready.connected, unready.needed), (2, 3));
     assert_eq!(unready.unreachable, [0, 1].map(|index| cluster.view.members[index].url.clone()));
@@ -214,7 +380,7 @@ async fn closing_ends_calls_and_subscriptions() {
         "{ended:?}"
     );
     let late = soon("a late call", client.invoke("late")).await.unwrap_err();
-    assert!(matches!(late, CallError::Closed) && late.outcome() == Outcome::Unknown, "{late:?}");
+    assert_eq!((late.code(), late.outcome()), (Code::Closed, Outcome::NotSent));
     assert_eq!(client.status().phase, Phase::Closed);
 }
 
@@ -222,9 +388,9 @@ async fn closing_ends_calls_and_subscriptions() {
 async fn what_cannot_work_is_refused_at_once() {
     let mut cluster = Cluster::start(HONEST).await;
     let mut view = cluster.view.clone();
-    view.members[1].url = "wss://replica.example/ws".to_owned();
+    view.members[1].url = "ws:///ws".to_owned();
     let refused = Client::start(config(&view)).unwrap_err();
-    assert!(matches!(refused, StartError::Tls { .. }), "{refused}");
+    assert!(matches!(refused, StartError::Url { id: ReplicaId(1), .. }), "{refused}");
     view = cluster.view.clone();
     view.f = 2;
     let refused = Client::start(config(&view)).unwrap_err();

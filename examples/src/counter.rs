@@ -28,6 +28,7 @@ pub struct Counter {
 
 /// What a client may ask for in the total order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Operation {
     /// Adds `by`, which may be negative.
@@ -41,6 +42,7 @@ pub enum Operation {
 
 /// What a client may read without ordering.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Query {
     /// Reads the value.
@@ -49,6 +51,7 @@ pub enum Query {
 
 /// The result of everything, and the event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Value {
     /// The counter's value.
     pub value: i64,
@@ -56,6 +59,7 @@ pub struct Value {
 
 /// An operation that cannot be done in this state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "CounterError"))]
 #[serde(tag = "code", rename_all = "camelCase")]
 pub enum Error {
     /// The sum would leave [`MAX`]; nothing was changed.

@@ -13,3 +13,5 @@ pub mod kv;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod typescript;

@@ -109,6 +109,42 @@ fn a_batch_with_a_gap_is_invalid() {
     assert_eq!(net.notices[1], [expected]);
 }
 
+/// A6: a leader does not propose an admitted number before the one that is missing.
+#[test]
+fn a_later_number_is_not_proposed() {
+    let mut net = Net::new(4, 1);
+    let client = net.client();
+    net.invoke(client, 1, "one");
+    net.run();
+    let body = net.request(client, 3, Net::execute("three"));
+    net.submit(client, &body, &[0]);
+    let vouch = Vouch { id: net.id(client, 3), digest: Request::digest(&body) };
+    for peer in 1..4 {
+        let groups = VouchGroup::gather([(vouch, UnixMicros(START))]);
+        net.tell(peer, 0, PeerMessage::Vouches { replace: false, groups });
+    }
+    let said = net.said(0);
+    assert!(!said.iter().any(|(_, message)| matches!(message, PeerMessage::Propose { .. })));
+    // With the missing one both are.
+    let body = net.request(client, 2, Net::execute("two"));
+    net.submit(client, &body, &[0]);
+    let vouch = Vouch { id: net.id(client, 2), digest: Request::digest(&body) };
+    for peer in 1..4 {
+        let groups = VouchGroup::gather([(vouch, UnixMicros(START))]);
+        net.tell(peer, 0, PeerMessage::Vouches { replace: false, groups });
+    }
+    let proposed: Vec<u64> = net
+        .said(0)
+        .iter()
+        .filter_map(|(_, message)| match message {
+            PeerMessage::Propose { batch, .. } => Some(batch),
+            _ => None,
+        })
+        .flat_map(|batch| batch.entries.iter().map(|entry| entry.id.number))
+        .collect();
+    assert_eq!(proposed, [2, 3]);
+}
+
 /// Skipped numbers wait for the missing one and hold up nobody else.
 #[test]
 fn skipped_numbers_wait() {

@@ -329,7 +329,7 @@ fn a_fetched_state_is_served_on() {
     let client = net.client();
     order(&mut net, client, 1..=30);
     net.restart(3);
-    net.wait_ms(3000);
+    net.wait_ms(900);
     let last = net.replicas[3].status().last_cid.0;
     // No checkpoint of its own yet.
     assert!(!last.is_multiple_of(4) && last < 36, "{last}");

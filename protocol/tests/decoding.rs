@@ -16,9 +16,9 @@ use webbft_protocol::wire::limits::{
 };
 use webbft_protocol::wire::{
     Batch, BatchEntry, Certificate, CheckpointCertificate, CheckpointId, ClientHeader, ClientHello,
-    Decision, DecodeError, ExecutionResult, Manifest, Operation, PeerEnvelope, PeerMessage,
-    ReplicaHeader, Request, RequestId, ServerHello, SignedStopData, Sync, Topic, Vouch, VouchGroup,
-    Welcome, decode, encode,
+    Decision, DecodeError, ExecutionResult, LastProof, Manifest, Operation, PeerEnvelope,
+    PeerMessage, ReplicaHeader, Request, RequestId, ServerHello, SignedStopData, Sync, Topic,
+    Vouch, VouchGroup, Welcome, decode, encode,
 };
 
 /// Whatever decodes, decodes again from its own encoding to the same message.
@@ -197,6 +197,12 @@ fn limits_of_peer_messages() {
         },
         first: Cid(1),
     };
+    let report = |signatures| {
+        let signatures = vec![Default::default(); signatures];
+        let certificate = Certificate { epoch: Epoch(1), signatures };
+        let proof = LastProof::Certificate(certificate);
+        PeerMessage::Report { last_cid: Cid(1), last_hash: digest, proof }
+    };
     let manifest = |service_bytes, chunks| {
         let (cid, hash, protocol_bytes) = (Cid(1), digest, 1);
         let chunks = vec![digest; chunks];
@@ -212,6 +218,7 @@ fn limits_of_peer_messages() {
         propose(MAX_BATCH_REQUESTS),
         fetch(MAX_FETCH),
         stable(64),
+        report(64),
         manifest(most, MAX_CHUNKS),
         chunk(CHUNK_BYTES),
         sync(MAX_BATCH_REQUESTS, 64),
@@ -234,6 +241,7 @@ fn limits_of_peer_messages() {
         decided(2, 1, 1),
         decided(1, 1, 65),
         stable(65),
+        report(65),
         manifest(most + 1, MAX_CHUNKS + 1),
         // The chunks must fit the lengths.
         manifest(1, 1),

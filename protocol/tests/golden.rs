@@ -336,7 +336,7 @@ fn peer_messages() {
             PeerMessage::Decided(Decision {
                 cid: Cid(200),
                 batch: batch.clone(),
-                certificate,
+                certificate: certificate.clone(),
                 bodies: bodies.clone(),
             }),
         ),
@@ -388,6 +388,14 @@ fn peer_messages() {
             },
         ),
         ("checkpoint gone", PeerMessage::CheckpointGone { cid: Cid(2048) }),
+        (
+            "report",
+            PeerMessage::Report {
+                last_cid: Cid(199),
+                last_hash: digest,
+                proof: LastProof::Certificate(certificate),
+            },
+        ),
     ];
     let mut vectors: Vec<Vector> = messages
         .into_iter()

@@ -1,4 +1,4 @@
-//! Consensus instances (rules N1 to N6), execution, and learners at whole replicas.
+//! Consensus instances (rules N1 to N6) and execution at whole replicas.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -207,42 +207,6 @@ fn a_silent_leader_is_suspected() {
     assert_eq!(net.suspicions(), 0);
     net.wait_ms(200);
     assert_eq!(net.suspicions(), 3);
-}
-
-/// D3: a replica that restarted without memory follows, then votes again once the others have
-/// gone on by two instances, for which the leader orders empty batches.
-#[test]
-fn a_restarted_replica_learns_and_votes_again() {
-    let mut net = Net::new(4, 1);
-    let client = net.client();
-    net.invoke(client, 1, "a");
-    net.run();
-    net.restart(3);
-    assert!(net.replicas[3].status().learner);
-    net.wait_ms(3000);
-    assert!(!net.replicas[3].status().learner);
-    // Its vote counts: without replica 2 a quorum needs it.
-    net.isolate(2);
-    let body = net.request(client, 2, Net::execute("b"));
-    net.submit(client, &body, &[0, 1]);
-    net.wait_ms(1000);
-    assert_eq!(net.logs()[3], ["a", "b"]);
-}
-
-/// D3: while it learns, it does not vote.
-#[test]
-fn a_learner_does_not_vote() {
-    let mut net = Net::new(4, 1);
-    let client = net.client();
-    net.invoke(client, 1, "a");
-    net.run();
-    net.restart(3);
-    net.isolate(2);
-    let body = net.request(client, 2, Net::execute("b"));
-    net.submit(client, &body, &[0, 1]);
-    net.wait_ms(10_000);
-    assert_eq!(net.logs()[0], ["a"]);
-    assert!(net.replicas[3].status().learner);
 }
 
 /// Events are numbered, go to subscribers, and can be resumed; a gap is said.

@@ -9,9 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use common::{Net, START, signing_key};
 use webbft_protocol::auth::{CertificateError, sign_accept, sign_propose};
-use webbft_protocol::membership::{
-    Cid, Digest, Epoch, ReplicaId, ServiceId, SessionId, ViewNumber,
-};
+use webbft_protocol::membership::{Cid, Digest, Epoch, ReplicaId, ServiceId, ViewNumber};
 use webbft_protocol::ordering::{BatchError, ProposalFault};
 use webbft_protocol::replica::{Notice, Parameters, PeerFault};
 use webbft_protocol::time::UnixMicros;
@@ -425,27 +423,6 @@ fn one_peer_that_claims_to_be_ahead_is_not_asked() {
         }
         assert_eq!(asked, asks, "{liars:?}");
     }
-}
-
-/// D3: nor does a learner vouch for what clients send it.
-#[test]
-fn a_learner_does_not_vouch() {
-    let mut net = Net::new(4, 1);
-    let client = net.client();
-    net.invoke(client, 1, "a");
-    net.run();
-    // Nothing is ordered while replica 2 is away, so that replica 3 goes on learning.
-    net.isolate(2);
-    net.restart(ME);
-    net.disconnect(ME, 2);
-    let other = net.client();
-    net.clients[other].session = SessionId([77; 16]);
-    let body = net.request(other, 1, Net::execute("b"));
-    net.submit(other, &body, &[ME]);
-    net.wait_ms(1000);
-    assert!(net.replicas[ME].status().learner);
-    let pending: Vec<usize> = net.replicas.iter().map(|r| r.status().pending).collect();
-    assert_eq!(pending[..2], [0, 0]);
 }
 
 /// S8: half-way to its time-out a request is sent to the leader again.

@@ -28,6 +28,7 @@ pub mod daemon;
 mod http;
 pub mod init;
 mod keys;
+mod link;
 mod log;
 mod metrics;
 mod services;
@@ -37,7 +38,6 @@ mod storage;
 mod testing;
 mod tls;
 mod transport;
-mod websocket;
 
 pub use byzantine::Misbehaviour;
 pub use services::Services;

@@ -18,6 +18,11 @@ struct Peer {
     peer: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Transport {
+    transport: &'static str,
+}
+
 /// The metrics of a status.
 pub(crate) fn encode(status: &Status) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("webbft");
@@ -37,13 +42,20 @@ pub(crate) fn encode(status: &Status) -> Result<String, fmt::Error> {
     gauge("learner", "1 while the replica follows without voting", status.learner.into());
     gauge("sessions", "Live client sessions", status.sessions as u64);
     gauge("pending_sessions", "Sessions with requests not yet ordered", status.pending as u64);
-    gauge("client_links", "Connected clients", status.clients as u64);
     gauge("uptime_seconds", "Seconds since the start", status.uptime_seconds);
     let peers = Family::<Peer, Gauge>::default();
     for peer in &status.peers {
         peers.get_or_create(&Peer { peer: peer.id.0 }).set(peer.connected.into());
     }
     registry.register("peer_connected", "1 where there is a stream to this replica", peers);
+    let links = Family::<Transport, Gauge>::default();
+    let by_transport =
+        [("websocket", status.client_links.web_socket), ("http", status.client_links.http)];
+    for (transport, count) in by_transport {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        links.get_or_create(&Transport { transport }).set(count);
+    }
+    registry.register("client_links", "Connected clients, by what carries their links", links);
     let mut text = String::new();
     encode_text(&mut text, &registry)?;
     Ok(text)

@@ -17,7 +17,21 @@ pub(crate) struct Snapshot {
     pub(crate) status: ReplicaStatus,
     /// By position: is there an authenticated stream?
     pub(crate) peers: Vec<bool>,
-    pub(crate) clients: usize,
+    pub(crate) clients: ClientLinks,
+}
+
+/// Links to clients, by what carries them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ClientLinks {
+    pub(crate) web_socket: usize,
+    pub(crate) http: usize,
+}
+
+impl ClientLinks {
+    pub(crate) const fn all(self) -> usize {
+        self.web_socket + self.http
+    }
 }
 
 /// The place where the core puts snapshots and the HTTP thread finds them.
@@ -55,6 +69,7 @@ pub(crate) struct Status {
     pub(crate) sessions: usize,
     pub(crate) pending: usize,
     pub(crate) clients: usize,
+    pub(crate) client_links: ClientLinks,
     pub(crate) peers: Vec<PeerStatus>,
     pub(crate) uptime_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,7 +148,8 @@ impl Shared {
             learner: status.learner,
             sessions: status.sessions,
             pending: status.pending,
-            clients: *clients,
+            clients: clients.all(),
+            client_links: *clients,
             peers: peers
                 .filter(|(index, _)| *index != self.me)
                 .map(|(_, (member, connected))| PeerStatus { id: member.id, connected: *connected })

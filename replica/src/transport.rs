@@ -42,11 +42,13 @@ impl OutBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    fn pending(&self) -> &[u8] {
+    /// The bytes themselves.
+    pub(crate) fn pending(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
-    fn advance(&mut self, count: usize) {
+    /// Notes that the first `count` were written.
+    pub(crate) fn advance(&mut self, count: usize) {
         self.sent += count;
         if self.sent == self.bytes.len() {
             self.sent = 0;

@@ -3,7 +3,8 @@
 
 import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
-import { aLineEach, Editor, launchBrowser, untilAllHold, untilCaught } from './lib/editor.mjs';
+import { launchBrowser } from './lib/browser.mjs';
+import { aLineEach, Editor, untilAllHold, untilCaught } from './lib/editor.mjs';
 
 const { values } = parseArgs({
   options: { cluster: { type: 'string' }, liar: { type: 'string' } },

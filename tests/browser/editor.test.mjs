@@ -3,8 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
+import { launchBrowser } from './lib/browser.mjs';
 import { startCluster } from './lib/cluster.mjs';
-import { aLineEach, Editor, launchBrowser, untilAllHold, untilCaught } from './lib/editor.mjs';
+import { aLineEach, Editor, untilAllHold, untilCaught } from './lib/editor.mjs';
 import { until } from './lib/wait.mjs';
 
 const ONE = 'the quick brown fox jumps over the lazy dog, and a little later back over it again';

@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { launchBrowser } from './lib/browser.mjs';
 import { startCluster } from './lib/cluster.mjs';
-import { launchBrowser } from './lib/editor.mjs';
 
 const PACKAGE = fileURLToPath(new URL('../../js/webbft', import.meta.url));
 

@@ -3,7 +3,8 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { Editor, launchBrowser, untilAllHold, untilCaught } from './lib/editor.mjs';
+import { launchBrowser } from './lib/browser.mjs';
+import { Editor, untilAllHold, untilCaught } from './lib/editor.mjs';
 
 const { values } = parseArgs({
   options: { cluster: { type: 'string' }, out: { type: 'string' } },

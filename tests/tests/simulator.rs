@@ -3,7 +3,10 @@
 
 use webbft_protocol::membership::ReplicaSet;
 use webbft_tests::sim::service::Defect;
-use webbft_tests::sim::{Client, Faults, Misdeed, Outcome, Plan, S, Sabotage, run_plan, run_seed};
+use webbft_tests::sim::{
+    Client, Crash, CrashPoint, DiskFate, DiskSpeed, Faults, Misdeed, Outcome, Plan, S, Sabotage,
+    Storage, run_plan, run_seed,
+};
 
 /// A calm run of four replicas and two clients with a defect.
 fn sabotaged(sabotage: Sabotage) -> Outcome {
@@ -130,6 +133,59 @@ fn every_misdeed_is_survived() {
             let outcome = run_plan(plan, false);
             assert!(outcome.is_clean(), "{misdeed:?} of {f} of {n}: {outcome}");
         }
+    }
+}
+
+/// A replica that lost its memory votes again, whatever a liar reports to it (rule D3).
+#[test]
+fn a_liar_keeps_no_learner_from_voting() {
+    let crash = Crash {
+        replicas: ReplicaSet::one(6),
+        when: CrashPoint::At(S),
+        down: S,
+        disk: DiskFate::Kept,
+    };
+    let plan = Plan {
+        byzantine: vec![(5, vec![Misdeed::LieInReports])],
+        faults: Faults { crashes: vec![crash], ..Faults::default() },
+        bound: 20 * S,
+        ..Plan::calm(1, 7, 2)
+    };
+    let outcome = run_plan(plan, false);
+    assert!(outcome.is_clean(), "{outcome}");
+    let deeds = &outcome.statistics.deeds;
+    for kind in ["replica without memory votes again", "replica caught misbehaving"] {
+        assert!(deeds.contains_key(kind), "{kind}: {deeds:?}");
+    }
+}
+
+/// A replica whose log is damaged starts with an empty one, fetches a state of several chunks, and
+/// votes again; one that is Byzantine crashes and goes on.
+#[test]
+fn who_crashes_is_started_again() {
+    let crash = |replica, at, disk| Crash {
+        replicas: ReplicaSet::one(replica),
+        when: CrashPoint::At(at),
+        down: S,
+        disk,
+    };
+    let crashes = vec![crash(6, 2 * S, DiskFate::Damaged), crash(5, S, DiskFate::Kept)];
+    let plan = Plan {
+        byzantine: vec![(5, vec![Misdeed::LieInVouches])],
+        faults: Faults { crashes, ..Faults::default() },
+        storage: Storage::Sync(DiskSpeed { base: 200, jitter: 10 }),
+        ballast: 2,
+        bound: 20 * S,
+        ..Plan::calm(1, 7, 2)
+    };
+    let outcome = run_plan(plan, false);
+    assert!(outcome.is_clean(), "{outcome}");
+    let deeds = &outcome.statistics.deeds;
+    for kind in ["replica without memory votes again", "state of several chunks transferred"] {
+        assert!(deeds.contains_key(kind), "{kind}: {deeds:?}");
+    }
+    for kind in ["crash, log damaged", "crash of a Byzantine replica"] {
+        assert!(outcome.statistics.faults.contains_key(kind), "{kind}");
     }
 }
 

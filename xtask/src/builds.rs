@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::glue;
 use crate::process::{check_interrupt, quiet};
 use crate::tools;
 use crate::ui::Phase;
@@ -81,7 +82,7 @@ pub(crate) fn wasm() -> Result<PathBuf> {
     let package = path("js/webbft/wasm");
     let module = package.join("webbft_client_wasm_bg.wasm");
     // The input of the last complete run; equal bytes give equal results.
-    let stamp = target().join("xtask/client.wasm");
+    let stamp = target().join("xtask/client-glue.wasm");
     if module.is_file() && fs::read(&stamp).is_ok_and(|last| last == bytes) {
         phase.done("up to date");
         return Ok(module);
@@ -93,9 +94,16 @@ pub(crate) fn wasm() -> Result<PathBuf> {
     }
     quiet(
         &phase,
-        Command::new(bindgen).arg(&compiled).args(["--target", "web", "--out-dir"]).arg(&package),
+        Command::new(bindgen)
+            .arg(&compiled)
+            // The package says where the module is, and `webbft/inline` that it is nowhere.
+            .args(["--target", "no-modules", "--omit-default-module-path"])
+            .args(["--remove-name-section", "--remove-producers-section", "--out-dir"])
+            .arg(&package),
         "wasm-bindgen could not read the compiled client.",
     )?;
+    rewrite(&package.join("webbft_client_wasm.js"), glue::module)?;
+    rewrite(&package.join("webbft_client_wasm.d.ts"), |types| Ok(glue::types(types)))?;
     let optimiser = tools::wasm_opt(&phase)?;
     phase.detail("wasm-opt");
     let unoptimised = target().join("xtask/client_bg.wasm");
@@ -115,6 +123,11 @@ pub(crate) fn wasm() -> Result<PathBuf> {
     fs::write(&stamp, bytes).with_context(|| format!("cannot write {}", shown(&stamp)))?;
     phase.done("");
     Ok(module)
+}
+
+fn rewrite(file: &Path, change: impl Fn(&str) -> Result<String>) -> Result<()> {
+    let text = fs::read_to_string(file).with_context(|| format!("no {}", shown(file)))?;
+    fs::write(file, change(&text)?).with_context(|| format!("cannot write {}", shown(file)))
 }
 
 /// Builds the npm package and the editor page, after the browser client; the folder to serve.

@@ -107,7 +107,7 @@ fn wasm() -> Result<()> {
 fn scripts(js: &Path) -> Command {
     let mut command = Command::new(js.join("node_modules/.bin/biome"));
     command.current_dir(root()).args(["check", "--error-on-warnings", "--config-path", "js"]);
-    command.args(["tests/browser", "xtask/tools"]);
+    command.args(["tests/browser", "tests/package", "xtask/tools"]);
     command
 }
 

@@ -6,8 +6,10 @@ mod builds;
 mod cluster;
 mod demo;
 mod fuzz;
+mod glue;
 mod lint;
 mod mutants;
+mod package;
 mod process;
 mod screenshots;
 mod sim;
@@ -56,6 +58,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Measure speed and CPU time against the floor: the same clients and no ordering
     Bench(bench::Args),
+    /// Pack the npm package, check it, and print its sizes and exports
+    Package(package::Args),
     /// Take the screenshots of the README from a running demo
     Screenshots(screenshots::Args),
 }
@@ -72,6 +76,7 @@ fn main() -> ExitCode {
         Command::Mutants(args) => mutants::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Package(args) => package::run(&args),
         Command::Screenshots(args) => screenshots::run(&args),
     });
     match outcome {

@@ -7,8 +7,8 @@ use anyhow::Result;
 use crate::process::visible;
 use crate::steps::{self, Step};
 use crate::ui::Phase;
-use crate::workspace::path;
-use crate::{builds, demo, lint, mutants, sim, size, tools};
+use crate::workspace::{self, path};
+use crate::{builds, demo, lint, mutants, package, sim, size, tools};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -66,6 +66,11 @@ fn all() -> Vec<Step> {
             run: codemirror,
         },
         Step { name: "js", about: "tests of the npm package and the page", run: js },
+        Step {
+            name: "package",
+            about: "the npm package, packed, in projects of its users",
+            run: package::test,
+        },
         Step { name: "wasm-size", about: "size of the browser client", run: wasm_size },
         Step {
             name: "sim",
@@ -74,19 +79,25 @@ fn all() -> Vec<Step> {
         },
         Step {
             name: "browser",
-            about: "the page and the package in Chromium against real replicas",
+            about: "the page and the package in Chromium and Firefox against real replicas",
             run: browser,
+        },
+        Step {
+            name: "guide",
+            about: "the guide \"Your first replicated service\" and the package's quickstart",
+            run: guide,
         },
     ]);
     steps
 }
 
 fn setup() -> Result<()> {
-    let phase = Phase::start("Node.js, Rust targets, Chromium");
+    let phase = Phase::start("Node.js, Rust targets, Chromium, Firefox");
     tools::node()?;
     tools::rust_target(&phase, tools::WASM)?;
     tools::rust_target(&phase, tools::WASI)?;
     tools::chromium(&phase)?;
+    tools::firefox(&phase)?;
     phase.done("");
     let phase = Phase::start("wasm-bindgen, wasm-opt, cargo-deny");
     tools::wasm_bindgen(&phase)?;
@@ -144,14 +155,36 @@ fn wasm_size() -> Result<()> {
     size::check(&builds::wasm()?)
 }
 
+/// The same tests in both browsers.
 fn browser() -> Result<()> {
     let daemon = builds::daemon()?;
     let page = builds::page()?;
+    let phase = Phase::start("Firefox");
+    let firefox = tools::firefox(&phase)?;
+    phase.done("");
+    for browser in ["chromium", "firefox"] {
+        println!("\n  In {browser}");
+        let mut driver = demo::driver()?;
+        driver
+            .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+            .args(["editor.test.mjs", "package.test.mjs", "faults.test.mjs"])
+            .env("BROWSER", browser)
+            .env("FIREFOX", &firefox)
+            .env("WEBBFT_BIN", &daemon)
+            .env("WEBBFT_PAGE", &page);
+        visible(&mut driver, &format!("The failing tests in {browser} are named above."))?;
+    }
+    Ok(())
+}
+
+fn guide() -> Result<()> {
+    let daemon = builds::daemon()?;
+    builds::page()?;
     let mut driver = demo::driver()?;
     driver
         .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
-        .args(["editor.test.mjs", "package.test.mjs"])
+        .args(["quickstart.test.mjs", "guide.test.mjs"])
         .env("WEBBFT_BIN", daemon)
-        .env("WEBBFT_PAGE", page);
-    visible(&mut driver, "The failing tests are named above.")
+        .env("CARGO_TARGET_DIR", workspace::target());
+    visible(&mut driver, "The guide or the README says what does not work, or the reverse.")
 }

@@ -151,39 +151,84 @@ fn cargo_tool(
     Ok(installed)
 }
 
-/// The browser for the page's tests: `CHROMIUM`, an installed Chromium or Chrome, or on Debian and
-/// its relatives, for root, the system's package.
+/// A browser of the tests.
+struct Browser {
+    name: &'static str,
+    /// The environment variable that names another one.
+    variable: &'static str,
+    programs: &'static [&'static str],
+    /// Debian's packages.
+    packages: &'static [&'static str],
+}
+
+/// Chromium or Chrome: `CHROMIUM`, an installed one, or on Debian and its relatives, for root, the
+/// system's package.
 pub(crate) fn chromium(phase: &Phase) -> Result<PathBuf> {
-    if let Some(named) = std::env::var_os("CHROMIUM") {
+    browser(
+        phase,
+        &Browser {
+            name: "Chromium",
+            variable: "CHROMIUM",
+            programs: &[
+                "chromium",
+                "chromium-browser",
+                "google-chrome",
+                "google-chrome-stable",
+                "chrome",
+            ],
+            packages: &["chromium", "fonts-dejavu-core"],
+        },
+    )
+}
+
+/// Firefox, found like Chromium. Driven through WebDriver BiDi: any since 129 will do.
+pub(crate) fn firefox(phase: &Phase) -> Result<PathBuf> {
+    browser(
+        phase,
+        &Browser {
+            name: "Firefox",
+            variable: "FIREFOX",
+            programs: &["firefox-esr", "firefox"],
+            packages: &["firefox-esr", "fonts-dejavu-core"],
+        },
+    )
+}
+
+fn browser(phase: &Phase, browser: &Browser) -> Result<PathBuf> {
+    let Browser { name, variable, programs, packages } = browser;
+    if let Some(named) = std::env::var_os(variable) {
         let named = PathBuf::from(named);
         if !named.is_file() {
-            bail!("CHROMIUM names {}, which is no file", named.display());
+            bail!("{variable} names {}, which is no file", named.display());
         }
         return Ok(named);
     }
-    if let Some(found) = installed_chromium() {
+    if let Some(found) = installed(programs) {
         return Ok(found);
     }
-    const ADVICE: &str = "Install Chromium or Chrome (on Debian: apt-get install chromium), or \
-                          name the program in the environment variable CHROMIUM.";
+    let advice = format!(
+        "Install {name} (on Debian: apt-get install {}), or name the program in the environment \
+         variable {variable}.",
+        packages[0]
+    );
     let debian = Path::new("/etc/debian_version").exists() && nix::unistd::geteuid().is_root();
     if !debian {
-        bail!("no Chromium was found. {ADVICE}");
+        bail!("no {name} was found. {advice}");
     }
-    phase.detail("apt-get install chromium");
+    phase.detail(&format!("apt-get install {}", packages[0]));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        quiet(phase, &mut command, ADVICE)
+        quiet(phase, &mut command, &advice)
     };
     apt(&["update", "-q"])?;
-    apt(&["install", "-q", "-y", "--no-install-recommends", "chromium", "fonts-dejavu-core"])?;
-    installed_chromium().with_context(|| format!("apt-get installed no Chromium. {ADVICE}"))
+    apt(&[&["install", "-q", "-y", "--no-install-recommends"], *packages].concat())?;
+    installed(programs).with_context(|| format!("apt-get installed no {name}. {advice}"))
 }
 
-fn installed_chromium() -> Option<PathBuf> {
+fn installed(programs: &[&str]) -> Option<PathBuf> {
     let directories: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
-    ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"]
+    programs
         .iter()
         .flat_map(|name| directories.iter().map(move |directory| directory.join(name)))
         .find(|candidate| candidate.is_file())

@@ -1,6 +1,7 @@
 //! Progress: a spinner with the tool's last line on a terminal, plain lines elsewhere.
 
 use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use console::style;
@@ -8,6 +9,21 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Without a terminal, a sign of life is printed this often.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+static ON_STDERR: AtomicBool = AtomicBool::new(false);
+
+/// From now on progress goes to standard error: standard output is for a result.
+pub(crate) fn progress_on_stderr() {
+    ON_STDERR.store(true, Ordering::Relaxed);
+}
+
+fn tell(line: &str) {
+    if ON_STDERR.load(Ordering::Relaxed) {
+        eprintln!("{line}");
+    } else {
+        println!("{line}");
+    }
+}
 
 /// One piece of work in progress. Ends as done, or as failed when it is dropped before.
 pub(crate) struct Phase {
@@ -31,7 +47,7 @@ impl Phase {
             spinner
         });
         if spinner.is_none() {
-            println!("  … {title}");
+            tell(&format!("  … {title}"));
         }
         Phase {
             title: title.to_owned(),
@@ -63,7 +79,7 @@ impl Phase {
         if self.spinner.is_none() && self.last_line.get().elapsed() >= HEARTBEAT {
             self.last_line.set(Instant::now());
             let elapsed = seconds(self.started.elapsed());
-            println!("  … {}, {elapsed} so far: {}", self.title, self.detail.borrow());
+            tell(&format!("  … {}, {elapsed} so far: {}", self.title, self.detail.borrow()));
         }
     }
 
@@ -71,18 +87,18 @@ impl Phase {
     pub(crate) fn done(self, note: &str) {
         self.finish();
         let note = if note.is_empty() { String::new() } else { format!("  {note}") };
-        println!(
+        tell(&format!(
             "  {} {} {}{note}",
             style("✓").green(),
             self.title,
             style(seconds(self.started.elapsed())).dim()
-        );
+        ));
     }
 
     /// Ends the work without a verdict: part of it was not done, for the reason in `note`.
     pub(crate) fn skipped(self, note: &str) {
         self.finish();
-        println!("  {} {}: {note}", style("!").yellow(), self.title);
+        tell(&format!("  {} {}: {note}", style("!").yellow(), self.title));
     }
 
     fn finish(&self) {
@@ -97,12 +113,12 @@ impl Drop for Phase {
     fn drop(&mut self) {
         if !self.done.get() {
             self.finish();
-            println!(
+            tell(&format!(
                 "  {} {} {}",
                 style("✗").red(),
                 self.title,
                 style(seconds(self.started.elapsed())).dim()
-            );
+            ));
         }
     }
 }

@@ -20,14 +20,17 @@ pub const MAX_LOG_BYTES: usize = 3 << 19;
 
 /// An accepted edit, as it is published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "EditEvent"))]
 pub struct Event {
     /// The version that it makes.
     pub version: u64,
     /// Who made the edit.
+    #[cfg_attr(test, ts(type = "string"))]
     pub author: ClientId,
     /// What the author named it, to recognise it.
     pub tag: String,
     /// The agreed time of its acceptance, in microseconds since the Unix epoch.
+    #[cfg_attr(test, ts(type = "number"))]
     pub time: UnixMicros,
     /// What it replaces in the text of the version before.
     pub spans: Vec<Span>,

@@ -26,7 +26,7 @@ mod text;
 
 pub use document::{Event, MAX_LOG_BYTES, MAX_LOG_EDITS};
 pub use service::{
-    DocName, Editor, Error, MAX_DOCUMENTS, MAX_REBASE_STEPS, MAX_TOTAL, Operation, Problem, Query,
-    Reply, Tag,
+    DocName, Edited, Editor, Edits, Error, MAX_DOCUMENTS, MAX_REBASE_STEPS, MAX_TOTAL, Operation,
+    Problem, Query, Read, Reply, Tag,
 };
 pub use text::{MAX_TEXT, Text, TextError};

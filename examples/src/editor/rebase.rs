@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Replaces the text in `from..to` by `insert`. An edit is a list of spans, all relative to the
 /// same text, in ascending order, without overlap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(deny_unknown_fields)]
 pub struct Span {
     /// Where the replaced text begins.

@@ -28,6 +28,7 @@ pub struct Editor {
 
 /// What a client may ask for in the total order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Operation {
     /// Changes a document; the first edit, with base 0, creates it.
@@ -50,6 +51,7 @@ pub enum Operation {
 
 /// What a client may read without ordering.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Query {
     /// Reads a document; one that does not exist is empty, with version 0.
@@ -71,28 +73,44 @@ pub enum Query {
 #[serde(untagged)]
 pub enum Reply {
     /// Of `since`.
-    Edits {
-        /// The current version.
-        version: u64,
-        /// The edits that lead to it, in order.
-        edits: Vec<Event>,
-    },
+    Edits(Edits),
     /// Of `read`.
-    Text {
-        /// The current version.
-        version: u64,
-        /// Its text.
-        text: String,
-    },
+    Read(Read),
     /// Of `edit`.
-    Edited {
-        /// The version that the edit made.
-        version: u64,
-    },
+    Edited(Edited),
+}
+
+/// What `since` gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Edits {
+    /// The current version.
+    pub version: u64,
+    /// The edits that lead to it, in order.
+    pub edits: Vec<Event>,
+}
+
+/// What `read` gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Read {
+    /// The current version.
+    pub version: u64,
+    /// Its text.
+    pub text: String,
+}
+
+/// What `edit` gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Edited {
+    /// The version that the edit made.
+    pub version: u64,
 }
 
 /// An operation or query that cannot be done in this state; nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "EditorError"))]
 pub struct Error {
     /// The code and its numbers.
     #[serde(flatten)]
@@ -103,6 +121,7 @@ pub struct Error {
 
 /// What is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "code", rename_all = "camelCase")]
 pub enum Problem {
     /// The edits since that version are no longer all known.
@@ -160,6 +179,7 @@ impl From<Problem> for Error {
 
 /// A document's name: 1 to 64 letters, digits, `_` and `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(type = "string"))]
 #[serde(try_from = "String")]
 pub struct DocName(String);
 
@@ -185,6 +205,7 @@ impl TryFrom<String> for DocName {
 
 /// An edit's name: at most 32 UTF-16 code units.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(type = "string"))]
 #[serde(try_from = "String")]
 pub struct Tag(String);
 
@@ -211,7 +232,7 @@ impl Editor {
 
     fn read(&self, doc: &DocName) -> Reply {
         let document = self.document(doc);
-        Reply::Text { version: document.version, text: document.text.to_string() }
+        Reply::Read(Read { version: document.version, text: document.text.to_string() })
     }
 
     fn edit(
@@ -258,7 +279,7 @@ impl Editor {
         self.size = size;
         self.documents.insert_mut(doc.0.clone(), document);
         context.publish(doc.topic(), payload);
-        Ok(Reply::Edited { version })
+        Ok(Reply::Edited(Edited { version }))
     }
 }
 
@@ -304,9 +325,9 @@ impl JsonService for Editor {
             Query::Read { doc } => (Ok(self.read(&doc)), Some(self.document(&doc).changed)),
             Query::Since { doc, version } => {
                 let document = self.document(&doc);
-                let result = check_version(&document, version, 0).map(|()| Reply::Edits {
-                    version: document.version,
-                    edits: document.since(version).cloned().collect(),
+                let result = check_version(&document, version, 0).map(|()| {
+                    let edits = document.since(version).cloned().collect();
+                    Reply::Edits(Edits { version: document.version, edits })
                 });
                 (result.map_err(Error::from), Some(document.changed))
             }

@@ -49,6 +49,7 @@ pub struct Kv {
 
 /// What a client may ask for in the total order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Operation {
     /// Gives `key` a value.
@@ -84,6 +85,7 @@ pub enum Operation {
 
 /// What a client may read without ordering.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Query {
     /// Reads `key`.
@@ -97,15 +99,18 @@ pub enum Query {
 
 /// Which entries to list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(deny_unknown_fields)]
 pub struct List {
     /// What their keys begin with; the empty text for all.
     pub prefix: String,
     /// How many at most; no more than [`MAX_LIST`] in any case.
     #[serde(default = "max_list")]
+    #[cfg_attr(test, ts(optional, as = "Option<usize>"))]
     pub limit: usize,
     /// Only keys after this one.
     #[serde(default)]
+    #[cfg_attr(test, ts(optional = nullable))]
     pub after: Option<String>,
 }
 
@@ -114,33 +119,54 @@ pub struct List {
 #[serde(untagged)]
 pub enum Reply {
     /// Of `get`.
-    Value {
-        /// What the key holds.
-        value: Option<String>,
-    },
+    Value(Value),
     /// Of `put` and `delete`.
-    Written {
-        /// What the key held before.
-        previous: Option<String>,
-    },
+    Written(Written),
     /// Of `cas`.
-    Compared {
-        /// Whether the key held what was expected, and now holds the new value.
-        swapped: bool,
-        /// What the key holds now.
-        value: Option<String>,
-    },
+    Compared(Compared),
     /// Of `list`.
-    Page {
-        /// In order of their keys.
-        entries: Vec<Entry>,
-        /// Whether there are more entries after these.
-        more: bool,
-    },
+    Page(Page),
+}
+
+/// What `get` gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Value {
+    /// What the key holds.
+    pub value: Option<String>,
+}
+
+/// What `put` and `delete` give.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Written {
+    /// What the key held before.
+    pub previous: Option<String>,
+}
+
+/// What `cas` gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Compared {
+    /// Whether the key held what was expected, and now holds the new value.
+    pub swapped: bool,
+    /// What the key holds now.
+    pub value: Option<String>,
+}
+
+/// What `list` gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Page {
+    /// In order of their keys.
+    pub entries: Vec<Entry>,
+    /// Whether there are more entries after these.
+    pub more: bool,
 }
 
 /// A key and its value; also the event of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Entry {
     /// The key.
     pub key: String,
@@ -150,6 +176,7 @@ pub struct Entry {
 
 /// An operation that cannot be done in this state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "KvError"))]
 #[serde(tag = "code", rename_all = "camelCase")]
 pub enum Error {
     /// The store would exceed [`MAX_STORE`]; nothing was changed.
@@ -182,7 +209,7 @@ impl Kv {
             }
             entries.push(Entry { key: key.to_owned(), value: Some(value.to_owned()) });
         }
-        Reply::Page { entries, more }
+        Reply::Page(Page { entries, more })
     }
 
     /// Gives `key` another value, `None` to delete it, and publishes that.
@@ -245,23 +272,23 @@ impl JsonService for Kv {
         match operation {
             Operation::Put { key, value } => {
                 let previous = self.write(key, Some(value), context)?;
-                Ok(Reply::Written { previous })
+                Ok(Reply::Written(Written { previous }))
             }
             Operation::Delete { key } => {
                 let previous = self.write(key, None, context)?;
-                Ok(Reply::Written { previous })
+                Ok(Reply::Written(Written { previous }))
             }
             Operation::Cas { key, expect, value } => {
                 let held = self.store.get(&key);
                 if held == expect.as_deref() {
                     self.write(key, Some(value.clone()), context)?;
-                    Ok(Reply::Compared { swapped: true, value: Some(value) })
+                    Ok(Reply::Compared(Compared { swapped: true, value: Some(value) }))
                 } else {
-                    Ok(Reply::Compared { swapped: false, value: held.map(str::to_owned) })
+                    Ok(Reply::Compared(Compared { swapped: false, value: held.map(str::to_owned) }))
                 }
             }
             Operation::Get { key } => {
-                Ok(Reply::Value { value: self.store.get(&key).map(str::to_owned) })
+                Ok(Reply::Value(Value { value: self.store.get(&key).map(str::to_owned) }))
             }
             Operation::List(list) => Ok(self.list(&list)),
         }
@@ -271,7 +298,7 @@ impl JsonService for Kv {
         match query {
             Query::Get { key } => {
                 let value = self.store.get(&key).map(str::to_owned);
-                (Ok(Reply::Value { value }), Some(self.store.changed(&key)))
+                (Ok(Reply::Value(Value { value })), Some(self.store.changed(&key)))
             }
             Query::List(list) => (Ok(self.list(&list)), Some(self.store.last_change())),
         }

@@ -1,3 +1,4 @@
+import { type Codec, json } from './codec.js';
 import { WebBftError } from './errors.js';
 import type { Call, Evidence } from './types.js';
 
@@ -20,24 +21,29 @@ export function makeCall<T>(id: string, result: Promise<Verified<T>>): Call<T> {
   });
 }
 
-/** The payload of `invoke(op, req)`: JSON, `{"op": …, …req}`. */
-export function encodeRequest(op: string, req: unknown): Uint8Array {
-  if (req !== undefined && req !== null && (typeof req !== 'object' || Array.isArray(req))) {
+const JSON_CODEC = json<unknown>();
+
+/** The payload of `invoke(op, req)`: what the codec makes of `req`, or JSON, `{…req, "op": op}`. */
+export function encodeRequest(op: string, req: unknown, codec?: Codec<unknown>): Uint8Array {
+  const object = typeof req === 'object' && !Array.isArray(req);
+  if (!codec && req !== undefined && !object) {
     throw new WebBftError('INPUT', `the request of ${op} must be an object`);
   }
   try {
-    return new TextEncoder().encode(JSON.stringify({ ...req, op }));
+    if (!codec) return JSON_CODEC.encode({ ...(req as object | null | undefined), op });
+    const payload = codec.encode(req);
+    if (payload instanceof Uint8Array) return payload;
   } catch (cause) {
-    throw new WebBftError('INPUT', `the request of ${op} cannot be written as JSON: ${cause}`, {
-      cause,
-    });
+    throw new WebBftError('INPUT', `the request of ${op} cannot be encoded: ${cause}`, { cause });
   }
+  throw new WebBftError('INPUT', `the codec of ${op} did not give a Uint8Array`);
 }
 
-/** The value of an agreed result, `{"ok": …}` or `{"error": …}`. */
-export function decodeResult<T>(result: Uint8Array, evidence: Evidence): T {
+/** The value of an agreed result: what the codec makes of it, or `{"ok": …}` or `{"error": …}`. */
+export function decodeResult<T>(result: Uint8Array, evidence: Evidence, codec?: Codec<T>): T {
+  if (codec) return decodePayload(result, evidence, codec) as T;
   const init = { outcome: 'executed', quorum: evidence } as const;
-  const envelope = decodeJson(result, init);
+  const envelope = decodePayload(result, evidence);
   if (typeof envelope === 'object' && envelope !== null) {
     if ('ok' in envelope) return envelope.ok as T;
     if ('error' in envelope) {
@@ -49,14 +55,17 @@ export function decodeResult<T>(result: Uint8Array, evidence: Evidence): T {
   throw new WebBftError('DECODE', 'the agreed result is neither {"ok": …} nor {"error": …}', init);
 }
 
-/** Agreed bytes as JSON. */
-export function decodeJson(
-  bytes: Uint8Array,
-  init: { readonly outcome: 'executed'; readonly quorum: Evidence },
+/** The value of agreed bytes. */
+export function decodePayload(
+  payload: Uint8Array,
+  quorum: Evidence,
+  codec: Codec<unknown> = JSON_CODEC,
 ): unknown {
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    return codec.decode(payload);
   } catch (cause) {
-    throw new WebBftError('DECODE', `the agreed bytes are not JSON: ${cause}`, { ...init, cause });
+    const what = codec === JSON_CODEC ? 'not JSON' : 'not what their codec wants';
+    const message = `the agreed bytes are ${what}: ${cause}`;
+    throw new WebBftError('DECODE', message, { outcome: 'executed', quorum, cause });
   }
 }

@@ -29,7 +29,13 @@ export type Effect =
       readonly outcome: Outcome;
       readonly evidence: CoreEvidence;
     }
-  | { readonly type: 'votes'; readonly call: number; readonly evidence: CoreEvidence }
+  | {
+      readonly type: 'votes';
+      readonly call: number;
+      /** Of an event of the subscription `call`. */
+      readonly number?: number;
+      readonly evidence: CoreEvidence;
+    }
   | {
       readonly type: 'subscribed';
       readonly call: number;

@@ -1,6 +1,6 @@
 import type { Quorum } from './types.js';
 
-/** What went wrong; the package's README has a table of them. */
+/** What went wrong; `docs/errors` has a page for each. */
 export type Code =
   | 'ABORTED'
   | 'TIMEOUT'
@@ -8,6 +8,7 @@ export type Code =
   | 'OFFLINE'
   | 'QUEUE_FULL'
   | 'CLOSED'
+  | 'AUTH'
   | 'VIEW'
   | 'INPUT'
   | 'DECODE'
@@ -72,7 +73,7 @@ export class WebBftError extends Error {
     this.outcome = init.outcome ?? 'not-sent';
     if (init.quorum) this.quorum = init.quorum;
     if ('detail' in init) this.detail = init.detail;
-    this.docs = `webbft/README.md#${code}`;
+    this.docs = `webbft/docs/errors/${code}.md`;
   }
 
   /** Is `error` one of ours, and of this code? Works across copies of the package. */

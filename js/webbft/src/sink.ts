@@ -1,7 +1,7 @@
 import type { Sink } from '../wasm/webbft_client_wasm.js';
 import type { CoreEvidence, Effect } from './core.js';
 import type { Code, Outcome } from './errors.js';
-import type { Phase, Replica, Status, SuspectReason } from './types.js';
+import type { Phase, Refusal, Replica, Status, SuspectReason } from './types.js';
 
 const NOBODY: CoreEvidence = { viewId: 0, needed: 0, matching: [], differing: [], silent: [] };
 
@@ -79,8 +79,9 @@ export class EffectSink implements Sink {
     };
   }
 
-  lateVotes(call: number): void {
-    this.#effect = { type: 'votes', call, evidence: this.#evidence };
+  lateVotes(call: number, number: number | undefined): void {
+    const votes = { type: 'votes', call, evidence: this.#evidence } as const;
+    this.#effect = number === undefined ? votes : { ...votes, number };
   }
 
   subscribed(call: number, next: number): void {
@@ -122,6 +123,7 @@ export class EffectSink implements Sink {
     rttMs: number | undefined,
     retryAt: number | undefined,
     refused: string | undefined,
+    refusal: string | undefined,
   ): void {
     this.#replicas.push({
       id,
@@ -129,7 +131,7 @@ export class EffectSink implements Sink {
       state: state as Replica['state'],
       ...(rttMs === undefined ? {} : { rttMs }),
       ...(retryAt === undefined ? {} : { retryAt }),
-      ...(refused === undefined ? {} : { refused }),
+      ...(refused === undefined ? {} : { refused, refusal: refusal as Refusal }),
     });
   }
 

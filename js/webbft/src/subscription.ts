@@ -1,3 +1,4 @@
+import { uncaught } from './emitter.js';
 import { WebBftError } from './errors.js';
 import type { Message, SubscribeOptions, Subscription } from './types.js';
 
@@ -8,19 +9,12 @@ interface Taker<T> {
   reject(error: Error): void;
 }
 
-/** What a subscription needs of its client. */
-export interface SubscriptionHost {
-  /** Tells the replicas; settles when they agree. */
-  unsubscribe(): Promise<void>;
-  /** Reports an error that a listener threw. */
-  uncaught(error: unknown): void;
-}
-
-/** A subscription: the client feeds it with `begin`, `deliver`, `gap` and `end`. */
+/** One listener or iterator of a topic, which feeds it with `begin`, `deliver`, `gap` and `end`. */
 export class EventStream<T> implements Subscription<T> {
   readonly ready: Promise<void>;
   readonly closed: Promise<Error | undefined>;
-  readonly #host: SubscriptionHost;
+  readonly #leave: (stream: EventStream<T>) => Promise<void>;
+  readonly #signal: AbortSignal | undefined;
   readonly #listener: ((message: Message<T>) => void) | undefined;
   readonly #limit: number;
   readonly #dropOldest: boolean;
@@ -32,13 +26,15 @@ export class EventStream<T> implements Subscription<T> {
   #rejectReady!: (error: Error) => void;
   #resolveClosed!: (error: Error | undefined) => void;
 
+  /** `leave` is called when the stream ends of itself; it settles when the topic knows. */
   constructor(
-    host: SubscriptionHost,
     listener: ((message: Message<T>) => void) | undefined,
     options: SubscribeOptions,
+    leave: (stream: EventStream<T>) => Promise<void>,
   ) {
-    this.#host = host;
+    this.#leave = leave;
     this.#listener = listener;
+    this.#signal = options.signal;
     this.#limit = options.buffer ?? DEFAULT_BUFFER;
     this.#dropOldest = options.overflow === 'drop-oldest';
     this.ready = new Promise((resolve, reject) => {
@@ -50,6 +46,8 @@ export class EventStream<T> implements Subscription<T> {
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
+    if (this.#signal?.aborted) this.end(this.#abortion());
+    else this.#signal?.addEventListener('abort', this.#abort);
   }
 
   get ended(): boolean {
@@ -68,7 +66,7 @@ export class EventStream<T> implements Subscription<T> {
       try {
         this.#listener(complete);
       } catch (error) {
-        this.#host.uncaught(error);
+        uncaught(error);
       }
       return;
     }
@@ -85,7 +83,7 @@ export class EventStream<T> implements Subscription<T> {
       if (first) this.#buffer[0] = { ...first, gapBefore: true };
     } else {
       const message = `${this.#limit} events are waiting to be taken; take them faster`;
-      this.#stop(new WebBftError('OVERFLOW', message, { outcome: 'executed' }));
+      this.fail(new WebBftError('OVERFLOW', message, { outcome: 'executed' }));
     }
   }
 
@@ -97,6 +95,7 @@ export class EventStream<T> implements Subscription<T> {
   end(error?: Error): void {
     if (this.#ended) return;
     this.#ended = { error };
+    this.#signal?.removeEventListener('abort', this.#abort);
     this.#rejectReady(error ?? new WebBftError('CLOSED', 'the subscription has ended'));
     this.#resolveClosed(error);
     for (const taker of this.#takers.splice(0)) {
@@ -105,20 +104,24 @@ export class EventStream<T> implements Subscription<T> {
     }
   }
 
-  /** Ends it with an error and tells the replicas. */
-  #stop(error: Error): void {
+  /** Ends it with an error and leaves the topic. */
+  fail(error: Error): void {
+    if (this.#ended) return;
     this.end(error);
-    this.#host.unsubscribe().catch(() => {});
+    this.#leave(this).catch(() => {});
   }
 
-  fail(error: Error): void {
-    if (!this.#ended) this.#stop(error);
+  readonly #abort = (): void => this.fail(this.#abortion());
+
+  #abortion(): WebBftError {
+    const cause = this.#signal?.reason;
+    return new WebBftError('ABORTED', 'the subscription was aborted', { cause });
   }
 
   async unsubscribe(): Promise<void> {
     if (this.#ended) return;
     this.end();
-    await this.#host.unsubscribe();
+    await this.#leave(this);
   }
 
   [Symbol.asyncDispose](): Promise<void> {

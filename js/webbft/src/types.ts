@@ -1,4 +1,6 @@
-import type { WebSocketConstructor } from './sockets.js';
+import type { Codec } from './codec.js';
+import type { TransportKind } from './transport/auto.js';
+import type { WebSocketConstructor } from './transport/websocket.js';
 
 /** The operations and events of a service, by name. An interface of your service extends this. */
 export interface Service {
@@ -12,6 +14,21 @@ export interface Service {
 export type Op<S extends Service> = keyof S['ops'] & string;
 /** The names of a service's events. */
 export type Ev<S extends Service> = keyof S['events'] & string;
+
+/** How the payloads of some operations and events are encoded; JSON where it is not said. */
+export interface Codecs<S extends Service> {
+  /**
+   * The encoded request is the whole payload, without the operation's name, and the agreed result
+   * is decoded whole.
+   */
+  readonly ops?: {
+    readonly [K in Op<S>]?: {
+      readonly req: Codec<S['ops'][K]['req']>;
+      readonly res: Codec<S['ops'][K]['res']>;
+    };
+  };
+  readonly events?: { readonly [K in Ev<S>]?: Codec<S['events'][K]> };
+}
 
 /** A member of a view. */
 export interface Member {
@@ -73,6 +90,8 @@ export interface Replica {
   readonly id: number;
   readonly url: string;
   readonly state: 'connecting' | 'open' | 'waiting' | 'closed';
+  /** What carries its link, or is to; absent while there is none. */
+  readonly transport?: TransportKind;
   readonly rttMs?: number;
   readonly retryAt?: number;
   readonly suspect?: {
@@ -80,9 +99,21 @@ export interface Replica {
     readonly count: number;
     readonly last: number;
   };
-  /** Why it, or somebody in its place, last refused a link. */
+  /** Why it, or somebody in its place, last refused a link, in words. */
   readonly refused?: string;
+  /** The same as a code; set where `refused` is. */
+  readonly refusal?: Refusal;
 }
+
+/**
+ * Why a replica refuses a link:
+ * - `version`: it speaks another version of the protocol
+ * - `service`: it belongs to another service
+ * - `view`: it is in another view
+ * - `key`: it has another key than the view says
+ * - `busy`: it has no room for another link
+ */
+export type Refusal = 'version' | 'service' | 'view' | 'key' | 'busy';
 
 /**
  * - `idle`: not started, or started in vain
@@ -114,6 +145,14 @@ export interface Status {
 export type ClientEvent =
   | { readonly type: 'status'; readonly status: Status }
   | {
+      /** The client has gone on to another view. Replica ids in `joined` and `left`. */
+      readonly type: 'view';
+      readonly from: number;
+      readonly to: number;
+      readonly joined: readonly number[];
+      readonly left: readonly number[];
+    }
+  | {
       readonly type: 'reconnect';
       readonly replica: number;
       readonly cause: 'backoff' | 'online' | 'visible' | 'manual';
@@ -132,9 +171,14 @@ export type ClientEvent =
     }
   | {
       readonly type: 'votes';
-      /** `late` replaces the votes given before for the same call. */
+      /** `late` replaces the votes given before for the same call or event. */
       readonly kind: 'call' | 'event' | 'late';
+      /** The call's `id`; for an event, what names the subscription. */
       readonly call: string;
+      /** For an event: its topic. */
+      readonly event?: string;
+      /** For an event: its number in the topic. */
+      readonly number?: bigint;
       readonly evidence: Evidence;
     };
 
@@ -192,11 +236,25 @@ export interface LogEntry {
 }
 
 /** What a client is made of. */
-export interface Options {
-  /** The service's replicas, or how to get them. */
+export interface Options<S extends Service = Service> {
+  /**
+   * The service's replicas, or how to get them. A function is called again when f + 1 replicas
+   * refuse links because of another view.
+   */
   readonly view: View | (() => Promise<View>);
-  /** A key for this client only (default), or the caller's 32-byte private key. */
-  readonly identity?: 'ephemeral' | Uint8Array;
+  /**
+   * The client's key: `stored`, made once and kept in IndexedDB for this origin and service (the
+   * default where there is IndexedDB; pages share it, each with a session of its own), `ephemeral`,
+   * for this client only (the default elsewhere), or the caller's 32-byte private key.
+   */
+  readonly identity?: 'stored' | 'ephemeral' | Uint8Array;
+  /** How payloads are encoded; as JSON unless said. */
+  readonly codecs?: Codecs<S>;
+  /**
+   * What carries the links: WebSockets, and HTTP to replicas to which they do not open (`auto`, the
+   * default), or one of them only.
+   */
+  readonly transport?: 'auto' | TransportKind;
   /** How long a call may take; 10 000 unless said. */
   readonly timeoutMs?: number;
   /** Unfinished calls beyond which new ones are refused; 1024 unless said. */
@@ -253,6 +311,15 @@ export interface Client<S extends Service> extends AsyncDisposable {
     fn: (event: Extract<ClientEvent, { type: T }>) => void,
     options?: { readonly signal?: AbortSignal },
   ): () => void;
+  /**
+   * Goes on with the replicas of another view. Calls that were not sent, reads and subscriptions
+   * are taken along; a call under way rejects with `VIEW` and outcome `unknown`.
+   * @throws WebBftError `VIEW` where it is no view, or one of another service; the client goes on
+   * as before.
+   */
+  updateView(view: View): void;
+  /** Settles once no call is pending. It does not keep new ones from being made. */
+  drain(): Promise<void>;
   /** Dials every lost link at once. */
   reconnectNow(): void;
   /** Ends the client for good; unfinished calls reject with `CLOSED`. */

@@ -1,82 +1,86 @@
-import init, { panicMessage, Core as WasmCore } from '../wasm/webbft_client_wasm.js';
-import type { Core, CoreModule } from './core.js';
+import type { CoreModule } from './core.js';
 import { WebBftError } from './errors.js';
-import { EffectSink } from './sink.js';
+import { instantiate } from './instance.js';
+import { importInNode, inNode } from './node.js';
 import type { WasmSource } from './types.js';
 
-let loaded: Promise<CoreModule> | undefined;
-
-/** Loads the Wasm, once for all clients of the page; after a failure the next call tries again. */
-export function loadWasm(source?: WasmSource): Promise<CoreModule> {
-  loaded ??= load(source).catch((error: unknown) => {
-    loaded = undefined;
-    throw error;
-  });
-  return loaded;
+interface FileSystem {
+  readFile(url: URL): Promise<BufferSource>;
 }
 
-async function load(source: WasmSource | undefined): Promise<CoreModule> {
-  if (typeof WebAssembly !== 'object') {
-    throw new WebBftError('WASM_UNAVAILABLE', 'this environment has no WebAssembly');
-  }
+const byUrl = new Map<string, Promise<WebAssembly.Module>>();
+const byObject = new WeakMap<object, Promise<WebAssembly.Module>>();
+
+/** An instance of the Wasm for one client. */
+export async function loadWasm(source: WasmSource): Promise<CoreModule> {
+  const module = await compileWasm(source);
   try {
-    await init({ module_or_path: await resolve(source) });
+    return await instantiate(module);
   } catch (cause) {
-    const hint =
-      cause instanceof WebAssembly.CompileError && /csp|content security/i.test(cause.message)
-        ? "; the page's Content-Security-Policy must allow 'wasm-unsafe-eval'"
-        : '';
-    throw new WebBftError('WASM_LOAD', `the WebBFT Wasm could not be loaded: ${cause}${hint}`, {
-      cause,
-    });
+    throw unloadable(cause);
   }
-  return {
-    create: (view, secret, seed, options, now, unix) =>
-      bind(new WasmCore(view, secret, seed, options, now, unix)),
-    panicMessage,
-  };
 }
 
-async function resolve(source: WasmSource | undefined) {
-  const found = source ?? new URL('../wasm/webbft_client_wasm_bg.wasm', import.meta.url);
-  const url = typeof found === 'string' ? new URL(found, globalThis.location?.href) : found;
-  if (!(url instanceof URL)) return url;
+/**
+ * Fetches and compiles the Wasm, once for each source and for all clients of the page; after a
+ * failure the next call tries again.
+ */
+export function compileWasm(source: WasmSource): Promise<WebAssembly.Module> {
+  const key = source instanceof URL ? source.href : source;
+  const known = typeof key === 'string' ? byUrl.get(key) : byObject.get(key);
+  if (known) return known;
+  const module = compile(source).catch((cause: unknown) => {
+    if (typeof key === 'string') byUrl.delete(key);
+    else byObject.delete(key);
+    throw unloadable(cause);
+  });
+  if (typeof key === 'string') byUrl.set(key, module);
+  else byObject.set(key, module);
+  return module;
+}
+
+async function compile(source: WasmSource): Promise<WebAssembly.Module> {
+  if ((globalThis as { WebAssembly?: unknown }).WebAssembly === undefined) {
+    throw new WebBftError(
+      'WASM_UNAVAILABLE',
+      'this environment has no WebAssembly; the client cannot work without it',
+    );
+  }
+  const given = await compilable(source);
+  if (given instanceof Response) return WebAssembly.compileStreaming(given);
+  return given instanceof WebAssembly.Module ? given : WebAssembly.compile(given as BufferSource);
+}
+
+/** What WebAssembly can compile; fails with what is wrong where the source answers otherwise. */
+async function compilable(source: WasmSource): Promise<unknown> {
+  const url = typeof source === 'string' ? new URL(source, globalThis.location?.href) : source;
+  if (!(url instanceof URL)) return checked(await url);
   // Node cannot fetch files.
-  if (url.protocol === 'file:') {
-    const node = 'node:fs/promises';
-    const { readFile } = await import(/* @vite-ignore */ /* webpackIgnore: true */ node);
-    return readFile(url) as Promise<BufferSource>;
+  if (url.protocol === 'file:' && inNode()) {
+    const { readFile } = (await importInNode('node:fs/promises')) as FileSystem;
+    return readFile(url);
   }
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(`${url} answers ${response.status}`);
-  return response;
+  return checked(await fetch(url), url);
 }
 
-/** The Wasm's class with effects as objects. */
-function bind(core: WasmCore): Core {
-  const sink = new EffectSink();
-  return {
-    get clientId() {
-      return core.clientId;
-    },
-    start: () => core.start(),
-    advance: (now, unix) => core.advance(now, unix),
-    nextDeadline: () => core.nextDeadline(),
-    socketOpened: (replica) => core.socketOpened(replica),
-    socketMessage: (replica, bytes) => core.socketMessage(replica, bytes),
-    socketClosed: (replica) => core.socketClosed(replica),
-    networkChanged: () => core.networkChanged(),
-    invoke: (payload, timeout) => core.invoke(payload, timeout),
-    query: (payload, timeout) => core.query(payload, timeout),
-    subscribe: (topic) => core.subscribe(topic),
-    unsubscribe: (subscription) => core.unsubscribe(subscription),
-    cancel: (call) => core.cancel(call),
-    close: () => core.close(),
-    poll: () => (core.poll(sink) ? sink.take() : undefined),
-    status: () => {
-      core.status(sink);
-      return sink.takeStatus();
-    },
-    free: () => core.free(),
-  };
+function checked(source: unknown, url?: URL): unknown {
+  if (!(source instanceof Response)) return source;
+  const name = url ?? (source.url || 'the response');
+  const remedy = "serve the package's .wasm file there, or name its place in the option wasm";
+  if (!source.ok) throw new Error(`${name} answers ${source.status}; ${remedy}`);
+  const type = source.headers.get('content-type') ?? '';
+  if (/html/i.test(type)) throw new Error(`${name} is a page of HTML, not Wasm; ${remedy}`);
+  // Only what calls itself Wasm can be compiled while it arrives.
+  return type.startsWith('application/wasm') ? source : source.arrayBuffer();
+}
+
+function unloadable(cause: unknown): WebBftError {
+  if (cause instanceof WebBftError) return cause;
+  const refused = cause instanceof WebAssembly.CompileError || cause instanceof EvalError;
+  const hint =
+    refused && /csp|content.security|unsafe-eval/i.test(cause.message)
+      ? "; the page's Content-Security-Policy must allow script-src 'wasm-unsafe-eval'"
+      : '';
+  const message = `the WebBFT Wasm could not be loaded: ${cause}${hint}`;
+  return new WebBftError('WASM_LOAD', message, { cause });
 }

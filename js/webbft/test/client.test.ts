@@ -163,10 +163,8 @@ describe('connect', () => {
   });
 
   it('needs a WebSocket', async () => {
-    vi.stubGlobal('WebSocket', undefined);
-    const client = new WebBftClient<Kv>({ view }, fake.load);
+    const client = make({ WebSocket: 'ws' as never });
     await expect(client.connect()).rejects.toMatchObject({ code: 'INPUT' });
-    vi.unstubAllGlobals();
   });
 
   it('draws a key and a seed, or takes the caller’s key', async () => {
@@ -181,7 +179,7 @@ describe('connect', () => {
   });
 });
 
-describe('sockets', () => {
+describe('links', () => {
   it('feeds messages in and sends what the core says', async () => {
     await started();
     const [first, second] = FakeSocket.all;
@@ -230,7 +228,7 @@ describe('sockets', () => {
     expect(fake.core.told('socketClosed')).toEqual([[0], [1], [2], [3]]);
     expect(log).toHaveBeenCalledWith({
       level: 'warn',
-      msg: 'the socket to a replica failed',
+      msg: 'the link to a replica failed',
       fields: { url: 'ws://replica-0.test/ws', reason: 'SecurityError: mixed content' },
     });
     await client.close();
@@ -302,7 +300,7 @@ describe('calls', () => {
       outcome: 'executed',
       retryable: false,
       quorum: votes,
-      docs: 'webbft/README.md#SERVICE',
+      docs: 'webbft/docs/errors/SERVICE.md',
     });
   });
 
@@ -393,6 +391,9 @@ describe('subscriptions', () => {
     const messages: Message<Kv['events']['kv']>[] = [];
     const gaps: ClientEvent[] = [];
     client.on('gap', (gap) => gaps.push(gap));
+    const seen: ClientEvent[] = [];
+    client.on('votes', (event) => seen.push(event));
+    const lateVotes = { differing: [], matching: [10, 11, 12, 13] };
     const subscription = client.invokeSubscribe('kv', (message) => messages.push(message));
     expect(fake.core.told('subscribe')).toEqual([['kv']]);
     effects({ type: 'subscribed', call: 1, next: 5, evidence });
@@ -403,6 +404,15 @@ describe('subscriptions', () => {
       { value, number: 5n, evidence: votes, gapBefore: false },
       { value, number: 9n, evidence: votes, gapBefore: true },
     ]);
+    const late = { ...evidence, differing: [], matching: [10, 11, 12, 13] };
+    effects({ type: 'votes', call: 1, number: 9, evidence: late });
+    const common = { type: 'votes', call: '1', event: 'kv' };
+    expect(seen).toEqual([
+      { type: 'votes', kind: 'call', call: '1', evidence: votes },
+      { ...common, kind: 'event', number: 5n, evidence: votes },
+      { ...common, kind: 'event', number: 9n, evidence: votes },
+      { ...common, kind: 'late', number: 9n, evidence: { ...votes, ...lateVotes } },
+    ]);
     expect(gaps).toEqual([{ type: 'gap', event: 'kv', missedFrom: 6n, next: 9n }]);
 
     const done = subscription.unsubscribe();
@@ -412,6 +422,54 @@ describe('subscriptions', () => {
     await done;
     expect(messages.length).toBe(2);
     expect(await subscription.closed).toBeUndefined();
+  });
+
+  it('shares one subscription of the core among all listeners of a topic', async () => {
+    const client = await started();
+    const heard: [string, unknown][] = [];
+    const listen = (name: string) =>
+      client.invokeSubscribe('kv', ({ value }) => heard.push([name, value]));
+    const first = listen('first');
+    const second = listen('second');
+    effects({ type: 'subscribed', call: 1, next: 1, evidence }, event(1, 'a'));
+    await Promise.all([first.ready, second.ready]);
+    const third = listen('third');
+    await third.ready;
+    await first.unsubscribe();
+    effects(event(2, 'b'));
+    expect(heard).toEqual([
+      ['first', 'a'],
+      ['second', 'a'],
+      ['second', 'b'],
+      ['third', 'b'],
+    ]);
+    expect(fake.core.told('subscribe')).toEqual([['kv']]);
+    await second.unsubscribe();
+    expect(fake.core.told('unsubscribe')).toEqual([]);
+    const done = third.unsubscribe();
+    expect(fake.core.told('unsubscribe')).toEqual([[1]]);
+
+    // The replicas are asked again only when they have agreed that the last one is over.
+    const again = listen('again');
+    expect(fake.core.told('subscribe')).toEqual([['kv']]);
+    effects({ type: 'completed', call: 2, result: new Uint8Array(), evidence });
+    await done;
+    await vi.advanceTimersByTimeAsync(0);
+    expect(fake.core.told('subscribe')).toEqual([['kv'], ['kv']]);
+    effects({ type: 'subscribed', call: 3, next: 9, evidence });
+    effects({ ...event(9, 'c'), call: 3 } as Effect);
+    await again.ready;
+    expect(heard.at(-1)).toEqual(['again', 'c']);
+  });
+
+  it('ends all listeners of a topic with the client, and refuses new ones', async () => {
+    const client = await started();
+    const [first, second] = [client.invokeSubscribe('kv'), client.invokeSubscribe('kv')];
+    effects({ type: 'subscribed', call: 1, next: 1, evidence });
+    await client.close();
+    expect(await Promise.all([first.closed, second.closed])).toEqual([undefined, undefined]);
+    const late = client.invokeSubscribe('kv');
+    await expect(late.ready).rejects.toMatchObject({ code: 'CLOSED', outcome: 'not-sent' });
   });
 
   it('can be iterated', async () => {
@@ -552,7 +610,7 @@ describe('the end', () => {
     FakeSocket.all[0]?.onmessage?.({ data: new ArrayBuffer(1) });
     const crash = {
       code: 'WASM_CRASH',
-      message: 'the WebBFT Wasm crashed: panicked at the test; reload the page',
+      message: 'the WebBFT Wasm crashed: panicked at the test; make a new client',
       outcome: 'unknown',
     };
     await expect(call).rejects.toMatchObject(crash);

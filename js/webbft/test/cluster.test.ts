@@ -6,16 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { WebSocket } from 'ws';
-import { type Client, createClient, type Message, type Service, type View } from '../src/index.js';
-
-interface Kv extends Service {
-  ops: {
-    put: { req: { key: string; value: string }; res: { previous: string | null } };
-    get: { req: { key: string }; res: { value: string | null } };
-    list: { req: { prefix: string }; res: { entries: unknown[] } };
-  };
-  events: { kv: { key: string; value: string | null } };
-}
+import type { Kv } from '../../../examples/typescript/kv.js';
+import { type Client, createClient, type Message, type View } from '../src/index.js';
+import { HttpSocket } from './http-socket.js';
 
 const LIAR = 3;
 const START_MS = 60_000;
@@ -82,22 +75,27 @@ afterAll(async () => {
   if (directory) await rm(directory, { recursive: true });
 }, START_MS);
 
-async function connected(): Promise<Client<Kv>> {
-  const client = createClient<Kv>({ view, WebSocket });
-  await client.connect({ wait: 'all', timeoutMs: START_MS });
-  return client;
-}
+describe.each([
+  { transport: 'WebSockets', WebSocket },
+  { transport: 'HTTP', WebSocket: HttpSocket },
+])('a cluster with a liar, over $transport', { timeout: START_MS }, ({ transport, WebSocket }) => {
+  const key = `a key over ${transport}`;
 
-describe('a cluster with a liar', { timeout: START_MS }, () => {
+  async function connected(): Promise<Client<Kv>> {
+    const client = createClient<Kv>({ view, WebSocket });
+    await client.connect({ wait: 'all', timeoutMs: START_MS });
+    return client;
+  }
+
   it('gives the honest replicas’ answers, and the liar is suspected', async () => {
     const client = await connected();
     expect(client.status).toMatchObject({ phase: 'ready', n: 4, f: 1, connected: 4, needed: 3 });
 
-    const put = await client.invoke('put', { key: 'a', value: '1' }).verified();
+    const put = await client.invoke('put', { key, value: '1' }).verified();
     expect(put.value).toEqual({ previous: null });
     expect(put.evidence.matching).toEqual([0, 1, 2]);
     expect(put.evidence.order).toBeGreaterThan(0n);
-    const get = await client.invokeUnordered('get', { key: 'a' }).verified();
+    const get = await client.invokeUnordered('get', { key }).verified();
     expect(get.value).toEqual({ value: '1' });
     expect(get.evidence.matching).not.toContain(LIAR);
 
@@ -125,21 +123,44 @@ describe('a cluster with a liar', { timeout: START_MS }, () => {
     const subscription = reader.invokeSubscribe('kv', (message) => messages.push(message));
     await subscription.ready;
     const values = Array.from({ length: 20 }, (_, index) => `${index}`);
-    await Promise.all(values.map((value) => writer.invoke('put', { key: 'b', value })));
+    await Promise.all(values.map((value) => writer.invoke('put', { key, value })));
     await vi.waitFor(() => expect(messages.length).toBe(20), { timeout: START_MS });
-    expect(messages.map(({ value }) => value)).toEqual(
-      values.map((value) => ({ key: 'b', value })),
-    );
+    expect(messages.map(({ value }) => value)).toEqual(values.map((value) => ({ key, value })));
     const first = messages[0]?.number ?? 0n;
     expect(messages.map(({ number }) => number)).toEqual(
       values.map((_, index) => first + BigInt(index)),
     );
     expect(messages.every(({ gapBefore }) => !gapBefore)).toBe(true);
     await subscription.unsubscribe();
-    await writer.invoke('put', { key: 'b', value: 'unheard' });
-    await reader.invokeUnordered('get', { key: 'b' });
+    await writer.invoke('put', { key, value: 'unheard' });
+    await reader.invokeUnordered('get', { key });
     expect(messages.length).toBe(20);
     await Promise.all([writer.close(), reader.close()]);
     expect(reader.status.phase).toBe('closed');
+  });
+});
+
+describe('links on HTTP', { timeout: START_MS }, () => {
+  it('carry large values both ways, and end with their client', async () => {
+    const client = createClient<Kv>({ view, WebSocket: HttpSocket });
+    await client.connect({ wait: 'all', timeoutMs: START_MS });
+    const keys = Array.from({ length: 8 }, (_, index) => `large ${index}`);
+    const value = 'ü'.repeat(30_000);
+    await Promise.all(keys.map((key) => client.invoke('put', { key, value })));
+    const got = await Promise.all(keys.map((key) => client.invokeUnordered('get', { key })));
+    expect(got).toEqual(keys.map(() => ({ value })));
+
+    const links = async () => {
+      const counts = view.members.map(async ({ url }) => {
+        const status = new URL(url.replace(/^ws/, 'http').replace(/ws$/, 'status.json'));
+        return (await (await fetch(status)).json()).clientLinks;
+      });
+      return await Promise.all(counts);
+    };
+    const all = (http: number) => Array(4).fill({ webSocket: 0, http });
+    const bound = { timeout: START_MS, interval: 100 };
+    await vi.waitFor(async () => expect(await links()).toEqual(all(1)), bound);
+    await client.close();
+    await vi.waitFor(async () => expect(await links()).toEqual(all(0)), bound);
   });
 });

@@ -1,5 +1,5 @@
 import type { Core, CoreEvidence, CoreModule, CoreOptions, Effect } from '../src/core.js';
-import type { WebSocketLike } from '../src/sockets.js';
+import type { WebSocketLike } from '../src/transport/websocket.js';
 import type { Replica, Status, View } from '../src/types.js';
 
 /** A view whose keys are no keys: enough for a core that is played. */

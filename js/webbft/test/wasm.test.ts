@@ -1,7 +1,8 @@
 // The real Wasm, without replicas: what crosses the boundary, and what is refused at it.
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { createClient, type Options, preload, type View } from '../src/index.js';
-import { loadWasm } from '../src/wasm.js';
+import { WebBftClient } from '../src/client.js';
+import { createClient, type Options, preload, type Service, type View } from '../src/index.js';
+import { instantiate } from '../src/instance.js';
 import { FakeSocket } from './fakes.js';
 
 const key = (byte: number) => byte.toString(16).padStart(2, '0').repeat(32);
@@ -32,7 +33,7 @@ afterEach(() => {
 
 async function refusal(options: Partial<Options>): Promise<string> {
   const client = createClient({ view, WebSocket: FakeSocket, ...options });
-  const error = await client.connect().then(
+  const error = await client.connect({ timeoutMs: 5_000 }).then(
     () => undefined,
     (error: { code: string; message: string }) => error,
   );
@@ -43,7 +44,7 @@ async function refusal(options: Partial<Options>): Promise<string> {
 describe('the boundary', () => {
   it('is given by preload, once', async () => {
     await preload();
-    expect(await loadWasm()).toBe(await loadWasm());
+    expect(await preload()).toBe(await preload());
   });
 
   it('derives the client id from the key and speaks first on every socket', async () => {
@@ -60,7 +61,12 @@ describe('the boundary', () => {
       connected: 0,
       needed: 3,
       pending: 0,
-      replicas: view.members.map(({ id, url }) => ({ id, url, state: 'connecting' })),
+      replicas: view.members.map(({ id, url }) => ({
+        id,
+        url,
+        state: 'connecting',
+        transport: 'websocket',
+      })),
     });
     for (const socket of FakeSocket.all) socket.onopen?.();
     // ClientHello: version, service, view, and 96 bytes of Noise with their length.
@@ -104,7 +110,10 @@ describe('the boundary', () => {
     FakeSocket.all[3]?.onopen?.();
     // ServerHello::Refused(HelloRefusal::View(5)).
     FakeSocket.all[3]?.onmessage?.({ data: new Uint8Array([1, 2, 5]).buffer });
-    expect(client.status.replicas[3]).toMatchObject({ refused: 'the replica is in view 5' });
+    expect(client.status.replicas[3]).toMatchObject({
+      refused: 'the replica is in view 5',
+      refusal: 'view',
+    });
     await failure;
     await client.close();
   });
@@ -163,12 +172,98 @@ describe('refusals name what is wrong', () => {
       code: 'INPUT',
       message: "a topic's name has 1 to 128 bytes; this one has 0",
     });
-    const first = client.invokeSubscribe('kv');
-    await expect(client.invokeSubscribe('kv').ready).rejects.toMatchObject({
-      code: 'INPUT',
-      message: 'the topic is subscribed to already',
-    });
     await client.close();
-    expect(await first.closed).toBeUndefined();
+  });
+});
+
+describe('a crash of the Wasm', () => {
+  /** An instance whose memory the test can damage. */
+  async function damageable() {
+    const { module, memory } = await withMemory();
+    const client = new WebBftClient<Service>({ view, WebSocket: FakeSocket }, async () => module);
+    client.connect().catch(() => {});
+    await vi.waitFor(() => expect(FakeSocket.all.length).toBe(4));
+    return { client, memory };
+  }
+
+  /** The real Wasm, instantiated as for any client, and the memory it works in. */
+  async function withMemory() {
+    const compiled = await preload();
+    const { instantiate: original } = WebAssembly;
+    let memory: WebAssembly.Memory | undefined;
+    const spy = vi.spyOn(WebAssembly, 'instantiate').mockImplementation((async (
+      ...args: [WebAssembly.Module, WebAssembly.Imports]
+    ) => {
+      const instance = await original(...args);
+      memory = instance.exports.memory as WebAssembly.Memory;
+      return instance;
+    }) as never);
+    const module = await instantiate(compiled);
+    spy.mockRestore();
+    if (!memory) throw new Error('the Wasm has no memory');
+    return { module, memory };
+  }
+
+  it('ends its own client only, and a new one works in the same page', async () => {
+    const { client, memory } = await damageable();
+    const bystander = createClient({ view, WebSocket: FakeSocket });
+    bystander.connect().catch(() => {});
+    await vi.waitFor(() => expect(FakeSocket.all.length).toBe(8));
+    const call = client.invoke('get', { key: 'a' });
+    const subscription = client.invokeSubscribe('kv');
+
+    // All of the stack and the heap, so that whatever the core reads next makes no sense.
+    new Uint8Array(memory.buffer).fill(0xff);
+    FakeSocket.all[0]?.onopen?.();
+    FakeSocket.all[0]?.onmessage?.({ data: new ArrayBuffer(8) });
+    const crash = { code: 'WASM_CRASH', outcome: 'unknown', retryable: false };
+    await expect(call).rejects.toMatchObject(crash);
+    expect(await subscription.closed).toMatchObject(crash);
+    await expect(client.connect()).rejects.toMatchObject(crash);
+    expect(client.status.phase).toBe('closed');
+
+    expect(bystander.status.phase).toBe('connecting');
+    const again = createClient({ view, WebSocket: FakeSocket });
+    again.connect().catch(() => {});
+    await vi.waitFor(() => expect(FakeSocket.all.length).toBe(12));
+    for (const socket of FakeSocket.all.slice(4)) {
+      socket.onopen?.();
+      expect(socket.sent.length).toBe(1);
+    }
+    await Promise.all([client.close(), bystander.close(), again.close()]);
+  });
+});
+
+describe('the Wasm cannot be had', () => {
+  const serve = (body: string, init: ResponseInit) => new Response(body, init);
+
+  it.each([
+    [
+      'HTML',
+      () => serve('<!DOCTYPE html>', { headers: { 'content-type': 'text/html' } }),
+      'is a page of HTML',
+    ],
+    ['404', () => serve('', { status: 404 }), '404'],
+    ['other bytes', () => new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8]), 'magic'],
+    [
+      'HTML called Wasm',
+      () => serve('<!DOCTYPE html>', { headers: { 'content-type': 'application/wasm' } }),
+      'magic',
+    ],
+  ])('%s', async (_, source, text) => {
+    const client = createClient({ view, WebSocket: FakeSocket, wasm: source() });
+    await expect(client.connect()).rejects.toMatchObject({
+      code: 'WASM_LOAD',
+      outcome: 'not-sent',
+      message: expect.stringContaining(text),
+    });
+  });
+
+  it('where WebAssembly is turned off', async () => {
+    vi.stubGlobal('WebAssembly', undefined);
+    const client = createClient({ view, WebSocket: FakeSocket, wasm: new Uint8Array(1) });
+    const failure = await client.connect().catch((error: unknown) => error);
+    vi.unstubAllGlobals();
+    expect(failure).toMatchObject({ code: 'WASM_UNAVAILABLE', outcome: 'not-sent' });
   });
 });

@@ -29,6 +29,8 @@ pub use noise::{ClientIdentity, NoiseKeypair};
 #[cfg(feature = "replica")]
 pub use peer::{FromPeer, PeerError, PeerLink};
 #[cfg(feature = "replica")]
+pub(crate) use signature::check_last;
+#[cfg(feature = "replica")]
 pub use signature::{
     CertificateError, SigningKey, StopDataError, VerifiedAccept, VerifiedCertificate,
     VerifiedStopData, proves_leader_faulty, sign_accept, sign_propose, sign_stop_data,

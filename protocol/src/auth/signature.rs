@@ -215,7 +215,8 @@ impl VerifiedStopData {
         if votes.into_iter().any(|(voted, _)| *voted == Epoch(0) || *voted >= epoch) {
             return Err(StopDataError::Epoch);
         }
-        let certificate = check_proof(view, &data).map_err(StopDataError::Proof)?;
+        let certificate = check_last(view, data.last_cid, data.last_hash, &data.proof)
+            .map_err(StopDataError::Proof)?;
         Ok(Self { signed: signed.clone(), data, sender, certificate })
     }
 
@@ -244,12 +245,18 @@ impl VerifiedStopData {
     }
 }
 
-fn check_proof(
+/// Checks the proof that an instance was decided, and with this hash. Gives the certificate where
+/// that is the proof.
+///
+/// # Errors
+/// Where it proves nothing, or something else.
+pub(crate) fn check_last(
     view: &View,
-    data: &StopData,
+    cid: Cid,
+    hash: Digest,
+    proof: &LastProof,
 ) -> Result<Option<VerifiedCertificate>, CertificateError> {
-    let (cid, hash) = (data.last_cid, data.last_hash);
-    match &data.proof {
+    match proof {
         LastProof::Genesis => {
             if cid == Cid::ZERO && hash == Digest::default() {
                 Ok(None)

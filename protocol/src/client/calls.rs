@@ -486,7 +486,7 @@ impl ServiceProxy {
         let shown = finished.shown;
         self.answered(replica);
         if first && shown {
-            self.events.push_back(ClientEvent::Votes { call, evidence });
+            self.events.push_back(ClientEvent::Votes { call, number: None, evidence });
         }
         if accuse {
             self.accuse(now, replica, SuspectReason::Divergent, Some(call));

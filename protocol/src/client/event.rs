@@ -143,10 +143,13 @@ pub enum ClientEvent {
         /// Who said what up to then.
         evidence: Evidence,
     },
-    /// A late vote arrived for a call that is completed: its evidence is now this.
+    /// A late vote arrived for a call that is completed, or for an event that was delivered: its
+    /// evidence is now this.
     Votes {
-        /// The call.
+        /// The call, or the subscription.
         call: CallId,
+        /// For an event: its number.
+        number: Option<u64>,
         /// Replaces the evidence given before.
         evidence: Evidence,
     },

@@ -45,6 +45,22 @@ struct Delivered {
     number: u64,
     statement: Statement,
     accused: ReplicaSet,
+    evidence: Evidence,
+}
+
+impl Delivered {
+    /// Takes a statement that came later; the evidence, where it is new, and whether it is the
+    /// first one that proves its replica wrong.
+    fn hear(&mut self, replica: usize, statement: Statement) -> (Option<Evidence>, bool) {
+        let differs = self.statement != statement;
+        let accuse = differs && self.accused.insert(replica);
+        if !self.evidence.silent.remove(replica) {
+            return (None, accuse);
+        }
+        let Evidence { matching, differing, .. } = &mut self.evidence;
+        if differs { differing } else { matching }.insert(replica);
+        (Some(self.evidence), accuse)
+    }
 }
 
 impl Subscription {
@@ -200,12 +216,14 @@ impl ServiceProxy {
         let Some((id, subscription)) = self.subscription_to(topic) else { return };
         let next = subscription.next.unwrap_or(0);
         if number < next {
-            let wrong = subscription.delivered.iter_mut().any(|event| {
-                event.number == number
-                    && event.statement != statement
-                    && event.accused.insert(replica)
-            });
-            if wrong {
+            let late = subscription.delivered.iter_mut().find(|event| event.number == number);
+            let (votes, accuse) =
+                late.map_or((None, false), |event| event.hear(replica, statement));
+            if let Some(evidence) = votes {
+                let number = Some(number);
+                self.events.push_back(ClientEvent::Votes { call: id, number, evidence });
+            }
+            if accuse {
                 self.accuse(now, replica, SuspectReason::Divergent, Some(id));
             }
             return self.answered(replica);
@@ -301,7 +319,8 @@ impl ServiceProxy {
             if subscription.delivered.len() >= DELIVERED {
                 subscription.delivered.pop_front();
             }
-            subscription.delivered.push_back(Delivered { number: next, statement, accused });
+            let delivered = Delivered { number: next, statement, accused, evidence };
+            subscription.delivered.push_back(delivered);
             next = next.saturating_add(1);
             subscription.advance(next);
             progress = true;

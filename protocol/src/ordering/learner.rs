@@ -8,7 +8,7 @@ use crate::membership::Cid;
 /// The learner's progress towards voting again.
 #[derive(Debug, Default)]
 pub struct Learner {
-    /// The first last cid that each peer reported since the restart.
+    /// The first last cid that each peer proved since the restart.
     reports: BTreeMap<usize, Cid>,
     /// The last instance in which it may have voted, where it knows that itself.
     voted: Option<Cid>,
@@ -22,14 +22,20 @@ impl Learner {
         Self { reports: BTreeMap::new(), voted: Some(voted) }
     }
 
-    /// A peer reported its last decided instance. Only a peer's first report counts: it bounds
+    /// Would a report of this peer count?
+    #[must_use]
+    pub fn needs(&self, peer: usize) -> bool {
+        self.voted.is_none() && !self.reports.contains_key(&peer)
+    }
+
+    /// A peer proved that it has decided an instance. Only a peer's first report counts: it bounds
     /// the instances in which this replica can have voted before it lost its memory.
     pub fn handle_report(&mut self, peer: usize, last_cid: Cid) {
         self.reports.entry(peer).or_insert(last_cid);
     }
 
     /// May it vote, having decided all instances up to `last`? Once that exceeds 1 + the highest
-    /// last cid that a quorum of peers reported.
+    /// last cid that a quorum of peers proved.
     #[must_use]
     pub fn may_vote(&self, last: Cid, quorum: usize) -> bool {
         self.target(quorum).is_some_and(|target| last > target)

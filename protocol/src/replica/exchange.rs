@@ -1,25 +1,41 @@
 //! What replicas tell and ask each other besides votes: progress, vouches, bodies, decisions.
 
-use super::Replica;
 use super::timers::Timer;
+use super::{PeerFault, Replica};
+use crate::auth::check_last;
 use crate::execution::Service;
-use crate::membership::{Cid, ReplicaSet};
+use crate::membership::{Cid, Digest, ReplicaSet};
 use crate::wire::limits::{MAX_FETCH, MAX_SERVED_BYTES};
-use crate::wire::{PeerMessage, Vouch};
+use crate::wire::{LastProof, PeerMessage, Vouch};
 
 impl<S: Service> Replica<S> {
     pub(super) fn handle_status(&mut self, peer: usize, last_cid: Cid, learner: bool) {
         self.consensus.handle_progress(peer, last_cid);
-        if let Some(own) = &mut self.learner {
-            own.handle_report(peer, last_cid);
-        }
         if learner {
             // Three empty batches take it past its target (rule D3); asking again is bounded by
             // the interval at which a learner reports.
             self.empty_batches = self.empty_batches.max(3);
+            self.send(ReplicaSet::one(peer), self.consensus.report());
         }
         if peer == self.consensus.leader() {
             self.consensus.set_leader_learns(learner);
+        }
+    }
+
+    /// What a member can prove to be decided. A number without proof could be so large that this
+    /// replica would never vote again (rule D3).
+    pub(super) fn handle_report(
+        &mut self,
+        peer: usize,
+        (last_cid, last_hash): (Cid, Digest),
+        proof: &LastProof,
+    ) {
+        let Some(learner) = self.learner.as_mut().filter(|learner| learner.needs(peer)) else {
+            return;
+        };
+        match check_last(&self.view, last_cid, last_hash, proof) {
+            Ok(_) => learner.handle_report(peer, last_cid),
+            Err(error) => self.misbehaved(peer, PeerFault::Report(error)),
         }
     }
 

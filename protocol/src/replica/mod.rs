@@ -261,6 +261,9 @@ impl<S: Service> Replica<S> {
             PeerMessage::Status { last_cid, learner } => {
                 self.handle_status(peer, last_cid, learner);
             }
+            PeerMessage::Report { last_cid, last_hash, proof } => {
+                self.handle_report(peer, (last_cid, last_hash), &proof);
+            }
             PeerMessage::Vouches { replace, groups } => {
                 let sessions = self.executor.sessions();
                 let outcome = self.admission.handle_vouches(peer, replace, &groups, sessions);

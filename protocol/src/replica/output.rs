@@ -2,6 +2,7 @@
 
 use super::snapshots::StableSnapshotError;
 use super::transfer::TransferFault;
+use crate::auth::CertificateError;
 use crate::membership::{Cid, Digest, Regency, ReplicaId, ReplicaSet};
 use crate::ordering::{CheckpointFault, Dissent, ProposalFault, VouchFault};
 use crate::time::UnixMicros;
@@ -44,6 +45,9 @@ pub enum PeerFault {
     /// In a state transfer.
     #[error(transparent)]
     Transfer(TransferFault),
+    /// In what it told a learner (rule D3).
+    #[error("reported as decided what it does not prove: {0}")]
+    Report(CertificateError),
 }
 
 /// Something worth knowing.

@@ -56,7 +56,7 @@ pub enum Record {
     },
     /// This replica leads a regency and has made its choice. Before the SYNC leaves.
     Sync(Sync),
-    /// An instance is decided.
+    /// An instance is decided. Said a second time where the proof came later, or from others.
     Decided {
         /// The instance.
         cid: Cid,

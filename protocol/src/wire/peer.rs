@@ -7,7 +7,7 @@ use super::checkpoint::{CheckpointCertificate, CheckpointId, Manifest};
 use super::codec::{DecodeError, decode, encode};
 use super::limits::{CHUNK_BYTES, MAX_BATCH_REQUESTS, MAX_FETCH, MAX_PEER_FRAME, MAX_VOUCHES};
 use super::request::{RequestId, SessionKey};
-use super::synchronisation::{Evidence, SignedStopData, Sync};
+use super::synchronisation::{Evidence, LastProof, SignedStopData, Sync};
 use crate::membership::{
     Cid, ClientId, Digest, Epoch, Regency, ReplicaId, ReplicaSet, ServiceId, SessionId, ViewNumber,
 };
@@ -128,8 +128,8 @@ pub struct Decision {
 /// What a replica says to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerMessage {
-    /// The sender's progress: the first message of a stream, and whenever it changes while a
-    /// peer is a learner.
+    /// The sender's progress: the first message of a stream, and again and again while it is a
+    /// learner.
     Status {
         /// Its last decided instance.
         last_cid: Cid,
@@ -260,6 +260,16 @@ pub enum PeerMessage {
         /// The instance.
         cid: Cid,
     },
+    /// The last instance of which the sender can prove that it is decided: to a learner, in answer
+    /// to its [`PeerMessage::Status`] (rule D3).
+    Report {
+        /// The instance.
+        last_cid: Cid,
+        /// The hash decided there; all zero before the first.
+        last_hash: Digest,
+        /// The proof of it.
+        proof: LastProof,
+    },
 }
 
 /// A peer message with the service and view it belongs to.
@@ -334,6 +344,7 @@ impl PeerMessage {
             Self::Manifest(manifest) => manifest.within_limits(),
             Self::Chunk { bytes, .. } => bytes.len() <= CHUNK_BYTES,
             Self::Sync(sync) => sync.within_limits(),
+            Self::Report { proof, .. } => proof.within_limits(),
             Self::Value { batch, bodies, .. } => {
                 batch.entries.len() <= MAX_BATCH_REQUESTS && bodies.len() == batch.entries.len()
             }

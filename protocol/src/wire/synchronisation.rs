@@ -22,6 +22,17 @@ pub enum LastProof {
     Checkpoint(CheckpointCertificate),
 }
 
+impl LastProof {
+    pub(super) const fn within_limits(&self) -> bool {
+        let signatures = match self {
+            Self::Genesis => 0,
+            Self::Certificate(certificate) => certificate.signatures.len(),
+            Self::Checkpoint(certificate) => certificate.signatures.len(),
+        };
+        signatures <= ReplicaSet::CAPACITY
+    }
+}
+
 /// What a replica knows when a regency begins (rule S5). About the instance after `last_cid` it
 /// says what it accepted last and everything that it wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,12 +79,7 @@ impl SignedStopData {
     /// Where the bytes are not exactly one [`StopData`] within its limits.
     pub fn decode(&self) -> Result<StopData, DecodeError> {
         let data: StopData = decode(&self.bytes)?;
-        let signatures = match &data.proof {
-            LastProof::Genesis => 0,
-            LastProof::Certificate(certificate) => certificate.signatures.len(),
-            LastProof::Checkpoint(certificate) => certificate.signatures.len(),
-        };
-        if signatures > ReplicaSet::CAPACITY || data.writeset.len() > MAX_WRITESET {
+        if !data.proof.within_limits() || data.writeset.len() > MAX_WRITESET {
             return Err(DecodeError::FieldTooLong);
         }
         Ok(data)

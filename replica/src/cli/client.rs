@@ -10,7 +10,8 @@ use clap::Args;
 use serde::Serialize;
 use tokio::time::Instant;
 use webbft_client::{
-    CallError, Client, Config, Evidence, NoQuorum, Outcome, Reply, SubscriptionEvent,
+    Client, Config, Evidence, NoQuorum, Outcome, Reply, SubscriptionError, SubscriptionEvent,
+    Transport,
 };
 use webbft_protocol::membership::{ReplicaId, ReplicaSet, View};
 
@@ -26,9 +27,31 @@ struct ServiceArgs {
     /// How long to wait for a quorum, connecting included; for example 500ms, 5s.
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     timeout: Duration,
+    /// How to reach the replicas: auto takes HTTP for those that no WebSocket gets through to.
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto")]
+    transport: TransportArg,
     /// Say on standard error which replicas agreed.
     #[arg(long, short)]
     verbose: bool,
+}
+
+/// A choice of transport on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "lower")]
+enum TransportArg {
+    Auto,
+    WebSocket,
+    Http,
+}
+
+impl From<TransportArg> for Transport {
+    fn from(arg: TransportArg) -> Self {
+        match arg {
+            TransportArg::Auto => Self::Auto,
+            TransportArg::WebSocket => Self::WebSocket,
+            TransportArg::Http => Self::Http,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -98,15 +121,13 @@ fn call(args: &ServiceArgs, payload: &str, ordered: bool) -> Result<(), Failure>
     let view = load_view(&args.view)?;
     block_on(async {
         let deadline = Instant::now() + args.timeout;
-        let client = connect(&view, args.timeout).await?;
+        let client = connect(&view, args).await?;
         let left = deadline.saturating_duration_since(Instant::now());
         let payload = payload.to_owned();
-        let result = if ordered {
-            client.invoke_within(payload, left).await
-        } else {
-            client.query_within(payload, left).await
-        };
-        let Reply { result, evidence } = result.map_err(|error| explain(&view, error))?;
+        let call = if ordered { client.invoke(payload) } else { client.query(payload) };
+        let result = call.timeout(left).await;
+        let Reply { result, evidence } =
+            result.map_err(|error| explain(&view, &SubscriptionError::Call(error)))?;
         print_line(&result)?;
         if args.verbose {
             eprintln!("{}", describe(&view, &evidence));
@@ -119,9 +140,9 @@ fn call(args: &ServiceArgs, payload: &str, ordered: bool) -> Result<(), Failure>
 pub(super) fn subscribe(args: &SubscribeArgs) -> Result<(), Failure> {
     let view = load_view(&args.service.view)?;
     block_on(async {
-        let client = connect(&view, args.service.timeout).await?;
+        let client = connect(&view, &args.service).await?;
         let subscribed = client.subscribe(args.topic.as_str()).await;
-        let mut subscription = subscribed.map_err(|error| explain(&view, error))?;
+        let mut subscription = subscribed.map_err(|error| explain(&view, &error))?;
         if args.service.verbose {
             eprintln!("subscribed; the next event has number {}", subscription.first());
         }
@@ -162,7 +183,7 @@ struct ReplicaLine {
 pub(super) fn status(args: &StatusArgs) -> Result<(), Failure> {
     let view = load_view(&args.service.view)?;
     block_on(async {
-        let client = Client::start(Config::ephemeral(view.clone())?)?;
+        let client = Client::start(config(&view, &args.service))?;
         let mut status = client.watch_status();
         // Whoever does not answer in time does not answer.
         let all = status.wait_for(|status| status.connected == status.n);
@@ -225,11 +246,15 @@ fn table(lines: &[ReplicaLine]) -> String {
     table
 }
 
-async fn connect(view: &View, timeout: Duration) -> anyhow::Result<Client> {
-    let client = Client::start(Config::ephemeral(view.clone())?)?;
-    match client.ready(timeout).await {
+fn config(view: &View, args: &ServiceArgs) -> Config {
+    Config { transport: args.transport.into(), ..Config::new(view.clone()) }
+}
+
+async fn connect(view: &View, args: &ServiceArgs) -> anyhow::Result<Client> {
+    let client = Client::start(config(view, args))?;
+    match client.ready(args.timeout).await {
         Ok(()) => Ok(client),
-        Err(NoQuorum { connected, needed, unreachable }) => {
+        Err(NoQuorum { connected, needed, unreachable, .. }) => {
             let error = no_quorum(connected, view.n(), needed);
             Err(error.context(format!("no answer from {}", unreachable.join(", "))))
         }
@@ -242,17 +267,16 @@ fn no_quorum(connected: usize, n: usize, needed: usize) -> anyhow::Error {
 }
 
 /// A failed call in words, with who said what and whether it may have been executed.
-fn explain(view: &View, error: CallError) -> anyhow::Error {
+fn explain(view: &View, error: &SubscriptionError) -> anyhow::Error {
     let outcome = match error.outcome() {
         Outcome::NotSent => "it was not sent",
         Outcome::Unknown => "it may have been executed",
         Outcome::Executed => "it was executed",
         Outcome::NotExecuted => "it was not executed",
     };
-    let who = match &error {
-        CallError::Failed { evidence, .. } => format!("; {}", describe(view, evidence)),
-        _ => String::new(),
-    };
+    let who = error
+        .quorum()
+        .map_or_else(String::new, |evidence| format!("; {}", describe(view, evidence)));
     anyhow!("{error}{who}; {outcome}")
 }
 

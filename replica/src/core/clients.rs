@@ -1,4 +1,4 @@
-//! The links to clients: WebSocket framing, the Noise handshake, MACs, backpressure.
+//! The links to clients, on WebSockets and on HTTP: the Noise handshake, MACs, backpressure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -9,8 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use mio::{Registry, Token};
 use tracing::{debug, info};
-use tungstenite::protocol::CloseFrame;
-use tungstenite::protocol::frame::coding::CloseCode;
 use webbft_protocol::auth::{NoiseKeypair, ReplicaLink, ServerHandshake, Verified};
 use webbft_protocol::membership::{ClientId, View};
 use webbft_protocol::replica::LinkId;
@@ -19,12 +17,11 @@ use webbft_protocol::wire::{ClientFrame, ReplicaFrame, Welcome};
 
 use super::Tokens;
 use crate::admission::Permit;
-use crate::transport::{ReadOutcome, Transport};
-use crate::websocket::{Framing, FramingError};
+use crate::link::{FramingError, Goodbye, Link};
+use crate::status::ClientLinks;
+use crate::transport::ReadOutcome;
 
-/// A link on which nothing arrived for this long is asked whether it still exists.
-const PING_AFTER: Duration = Duration::from_secs(30);
-/// And after this long it does not.
+/// A link on which nothing arrived for this long does not exist any more.
 const DEAD_AFTER: Duration = Duration::from_secs(75);
 /// How long a link that is being closed has for its last bytes.
 const LINGER: Duration = Duration::from_secs(2);
@@ -43,9 +40,17 @@ pub(super) enum ClientEvent {
     Disconnected(LinkId),
 }
 
+/// A link that the HTTP thread has opened for a client.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    pub(crate) link: Link,
+    pub(crate) address: SocketAddr,
+    pub(crate) permit: Arc<Permit>,
+}
+
 #[derive(Debug)]
 enum Stage {
-    /// Upgraded; no ClientHello yet.
+    /// No ClientHello yet.
     Hello,
     Established(ReplicaLink),
     /// Only the last bytes are still to go out; whatever arrives is thrown away.
@@ -56,13 +61,13 @@ enum Stage {
 
 #[derive(Debug)]
 struct Client {
-    transport: Transport,
-    framing: Framing,
+    link: Link,
     stage: Stage,
     address: SocketAddr,
     since: Instant,
     heard: Instant,
-    pinged: bool,
+    /// When it last got a sign of life.
+    pinged: Instant,
     readable: bool,
     read_closed: bool,
     /// Gives the place back when the link is gone.
@@ -92,6 +97,8 @@ pub(super) struct Clients {
     /// From the upgrade to a valid ClientHello.
     handshake_timeout: Duration,
     links: BTreeMap<usize, Client>,
+    /// How many of them are on HTTP.
+    http: usize,
     /// Links with readiness that was not used up.
     readable: BTreeSet<usize>,
     /// Links with bytes to be written.
@@ -106,6 +113,7 @@ impl Clients {
             keypair,
             handshake_timeout,
             links: BTreeMap::new(),
+            http: 0,
             readable: BTreeSet::new(),
             unsent: BTreeSet::new(),
             next_sweep: Instant::ZERO,
@@ -113,39 +121,40 @@ impl Clients {
     }
 
     /// Links, established or not.
-    pub(super) fn len(&self) -> usize {
-        self.links.len()
+    pub(super) fn counts(&self) -> ClientLinks {
+        ClientLinks { web_socket: self.links.len() - self.http, http: self.http }
     }
 
-    /// Takes over an upgraded stream; `early` are bytes that arrived with the upgrade.
+    /// Takes over a link that the HTTP thread has opened.
     pub(super) fn add(
         &mut self,
         now: Now,
         registry: &Registry,
         tokens: &mut Tokens,
-        upgraded: crate::http::Upgraded,
+        newcomer: Newcomer,
     ) {
         let id = tokens.next();
-        let mut transport = Transport::plain(mio::net::TcpStream::from_std(upgraded.stream));
-        if let Err(error) = transport.register(registry, Token(id)) {
-            debug!(address = %upgraded.address, %error, "cannot watch a client's socket");
+        let Newcomer { mut link, address, permit } = newcomer;
+        if let Err(error) = link.register(registry, Token(id)) {
+            debug!(%address, %error, "cannot watch a client's socket");
             return;
         }
-        let mut framing = Framing::new();
-        framing.inbox().extend_from_slice(&upgraded.early);
+        if link.out_len() > 0 {
+            self.unsent.insert(id);
+        }
         let client = Client {
-            transport,
-            framing,
+            link,
             stage: Stage::Hello,
-            address: upgraded.address,
+            address,
             since: now.instant,
             heard: now.instant,
-            pinged: false,
+            pinged: now.instant,
             // Whatever arrived before the registration is seen by reading.
             readable: true,
             read_closed: false,
-            _permit: upgraded.permit,
+            _permit: permit,
         };
+        self.http += usize::from(client.link.is_http());
         self.links.insert(id, client);
         self.readable.insert(id);
     }
@@ -158,7 +167,18 @@ impl Clients {
             client.read_closed |= event.is_read_closed() || event.is_error();
             self.readable.insert(token);
         }
-        if event.is_writable() && client.framing.out_len() > 0 {
+        if event.is_writable() && client.link.out_len() > 0 {
+            self.unsent.insert(token);
+        }
+    }
+
+    /// Notes that there is something to be done on an HTTP link.
+    pub(super) fn link_ready(&mut self, token: usize) {
+        let Some(client) = self.links.get_mut(&token) else { return };
+        client.link.acknowledge();
+        client.readable = true;
+        self.readable.insert(token);
+        if client.link.out_len() > 0 {
             self.unsent.insert(token);
         }
     }
@@ -199,7 +219,7 @@ impl Clients {
             if !client.readable {
                 self.readable.remove(&id);
             }
-            if client.framing.out_len() > 0 {
+            if client.link.out_len() > 0 {
                 self.unsent.insert(id);
             }
             if let Err(fault) = result {
@@ -213,7 +233,7 @@ impl Clients {
         let Ok(id) = usize::try_from(link.0) else { return };
         let Some(client) = self.links.get_mut(&id) else { return };
         if let Stage::Established(replica_link) = &mut client.stage {
-            client.framing.send(replica_link.seal(frame));
+            client.link.send(replica_link.seal(frame));
             self.unsent.insert(id);
         }
     }
@@ -222,15 +242,15 @@ impl Clients {
     pub(super) fn flush(&mut self, registry: &Registry, events: &mut Vec<ClientEvent>) {
         for id in std::mem::take(&mut self.unsent) {
             let Some(client) = self.links.get_mut(&id) else { continue };
-            let result = match client.transport.write(client.framing.out()) {
-                Ok(_) if client.framing.out_len() > MAX_WAITING => Err(io::Error::other(format!(
+            let result = match client.link.write() {
+                Ok(_) if client.link.out_len() > MAX_WAITING => Err(io::Error::other(format!(
                     "{} bytes wait for it, too many",
-                    client.framing.out_len()
+                    client.link.out_len()
                 ))),
                 Ok(true) if matches!(client.stage, Stage::Closing { .. }) => {
                     // The other end reads the last bytes and then the end; closing at once with
                     // unread bytes would make TCP throw them away.
-                    client.transport.finish();
+                    client.link.finish();
                     Ok(())
                 }
                 result => result.map(|_| ()),
@@ -260,10 +280,13 @@ impl Clients {
                     gone.push((*id, "silent for too long"));
                 }
                 Stage::Established(_)
-                    if client.heard + PING_AFTER <= now.instant && !client.pinged =>
+                    if client.link.wants_ping(
+                        now.instant.since(client.heard),
+                        now.instant.since(client.pinged),
+                    ) =>
                 {
-                    client.pinged = true;
-                    client.framing.ping();
+                    client.pinged = now.instant;
+                    client.link.ping();
                     self.unsent.insert(*id);
                 }
                 _ => {}
@@ -280,7 +303,7 @@ impl Clients {
         let Some(client) = self.links.get_mut(&id) else { return };
         if matches!(client.stage, Stage::Established(_)) {
             info!(link = id, address = %client.address, %fault, "closing a client link");
-            client.close(now, CloseCode::Policy, "");
+            client.close(now, Goodbye::Policy);
             self.unsent.insert(id);
         }
     }
@@ -288,14 +311,14 @@ impl Clients {
     /// Begins to close every link, telling the clients that the replica goes away.
     pub(super) fn close_all(&mut self, now: Now) {
         for (id, client) in &mut self.links {
-            client.close(now, CloseCode::Away, "the replica is shutting down");
+            client.close(now, Goodbye::Away);
             self.unsent.insert(*id);
         }
     }
 
     /// Has every link got its last bytes?
     pub(super) fn all_sent(&self) -> bool {
-        self.links.values().all(|client| client.framing.out_len() == 0)
+        self.links.values().all(|client| client.link.out_len() == 0)
     }
 
     /// After a fault: the refusal and the close frame still go out, where they can.
@@ -324,7 +347,7 @@ impl Clients {
         } else {
             debug!(link = id, %address, %fault, "refusing a client link");
         }
-        client.close(now, CloseCode::Policy, "");
+        client.close(now, Goodbye::Policy);
         self.unsent.insert(id);
     }
 
@@ -338,7 +361,8 @@ impl Clients {
         let Some(mut client) = self.links.remove(&id) else { return };
         self.readable.remove(&id);
         self.unsent.remove(&id);
-        client.transport.deregister(registry);
+        self.http -= usize::from(client.link.is_http());
+        client.link.cut(registry);
         debug!(link = id, address = %client.address, %reason, "client link gone");
         if matches!(client.stage, Stage::Established(_)) {
             events.push(ClientEvent::Disconnected(LinkId(id as u64)));
@@ -350,9 +374,9 @@ impl Client {
     fn may_read(&self, id: usize, accepts: impl Fn(LinkId) -> bool) -> bool {
         match self.stage {
             Stage::Established(_) => {
-                self.framing.out_len() <= PAUSE_ABOVE && accepts(LinkId(id as u64))
+                self.link.out_len() <= PAUSE_ABOVE && accepts(LinkId(id as u64))
             }
-            Stage::Hello => self.framing.out_len() <= PAUSE_ABOVE,
+            Stage::Hello => self.link.out_len() <= PAUSE_ABOVE,
             Stage::Closing { .. } => true,
         }
     }
@@ -366,15 +390,14 @@ impl Client {
         scratch: &mut [u8],
         events: &mut Vec<ClientEvent>,
     ) -> Result<(), Fault> {
-        let outcome = self.transport.read(scratch, self.framing.inbox())?;
+        let outcome = self.link.read(scratch)?;
         self.readable = outcome == ReadOutcome::More || self.read_closed;
         if let Stage::Closing { .. } = self.stage {
-            self.framing.inbox().clear();
+            self.link.discard();
             return if outcome == ReadOutcome::Closed { Err(Fault::Closed) } else { Ok(()) };
         }
-        while let Some(message) = self.framing.next()? {
+        while let Some(message) = self.link.next()? {
             self.heard = now.instant;
-            self.pinged = false;
             match &mut self.stage {
                 Stage::Hello => {
                     let client = self.greet(&message, replica, &welcome())?;
@@ -399,22 +422,71 @@ impl Client {
         getrandom::fill(&mut seed).map_err(io::Error::other)?;
         match replica.accept(hello, welcome, seed) {
             Ok(accepted) => {
-                self.framing.send(accepted.reply);
+                self.link.send(accepted.reply);
                 let client = accepted.link.client();
                 self.stage = Stage::Established(accepted.link);
                 Ok(client)
             }
             Err((error, refusal)) => {
-                self.framing.send(refusal);
+                self.link.send(refusal);
                 Err(error.into())
             }
         }
     }
 
-    fn close(&mut self, now: Now, code: CloseCode, reason: &'static str) {
+    fn close(&mut self, now: Now, goodbye: Goodbye) {
         if !matches!(self.stage, Stage::Closing { .. }) {
             self.stage = Stage::Closing { until: now.instant + LINGER };
-            self.framing.close(CloseFrame { code, reason: reason.into() });
+            self.link.close(goodbye);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use axum::body::HttpBody as _;
+    use webbft_protocol::time::UnixMicros;
+
+    use super::*;
+    use crate::admission::Admission;
+    use crate::core::{ToCore, ToCoreSender};
+    use crate::link::pipe::Pipes;
+    use crate::testing::{noise_keypair, view};
+
+    /// What waits for a client leaves as fast as it is read, though nothing is read from the client
+    /// meanwhile.
+    #[test]
+    fn a_paused_link_is_still_written() {
+        let (sender, told, poll) = ToCoreSender::for_test();
+        let pipes = Pipes::new(sender);
+        let (end, _connected, mut body) = pipes.open(Arc::default()).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let permit = Arc::new(Admission::new(1, 1).admit(address.ip()).unwrap());
+        let mut clients =
+            Clients::new(Arc::new(view(1, 0)), noise_keypair(0), Duration::from_secs(10));
+        let now = Now { instant: Instant::ZERO, unix: UnixMicros(0) };
+        let newcomer = Newcomer { link: Link::Http(end), address, permit };
+        clients.add(now, poll.registry(), &mut Tokens(0), newcomer);
+        assert_eq!(clients.counts(), ClientLinks { web_socket: 0, http: 1 });
+        let id = *clients.links.keys().next().unwrap();
+        clients.links.get_mut(&id).unwrap().link.send(vec![0; 2 * PAUSE_ABOVE]);
+        assert!(!clients.any_readable(|_| true), "paused");
+
+        let mut events = Vec::new();
+        clients.flush(poll.registry(), &mut events);
+        let mut context = Context::from_waker(Waker::noop());
+        while clients.links[&id].link.out_len() > 0 {
+            assert!(Pin::new(&mut body).poll_frame(&mut context).is_ready());
+            let Ok(ToCore::LinkReady(ready)) = told.try_recv() else { panic!("the core waits") };
+            clients.link_ready(ready);
+            clients.flush(poll.registry(), &mut events);
+        }
+        assert!(matches!(Pin::new(&mut body).poll_frame(&mut context), Poll::Ready(Some(_))));
+        assert!(clients.any_readable(|_| true), "read again");
+        assert!(events.is_empty());
     }
 }

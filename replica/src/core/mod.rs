@@ -30,11 +30,11 @@ use webbft_protocol::time::{Instant, Now};
 
 use crate::Durability;
 use crate::byzantine::{Distortion, Misbehaviour};
-use crate::http::Upgraded;
-use crate::status::{Shared, Snapshot};
+use crate::status::{ClientLinks, Shared, Snapshot};
 use crate::storage::writer::Report;
 use crate::storage::{StorageError, Store};
 use crate::tls::PeerTls;
+pub(crate) use clients::Newcomer;
 use clients::{ClientEvent, Clients};
 use clock::Clock;
 use disk::Disk;
@@ -53,8 +53,10 @@ const SHUTDOWN: Duration = Duration::from_secs(2);
 /// What other threads tell the core.
 #[derive(Debug)]
 pub(crate) enum ToCore {
-    /// A client's stream, its WebSocket upgrade done.
-    Client(Upgraded),
+    /// A client's link, opened.
+    Client(Newcomer),
+    /// There is something to be done on the HTTP link with this number.
+    LinkReady(usize),
     /// The address of a member was looked up.
     Resolved { peer: usize, address: Option<SocketAddr> },
     /// What became of what was to be stored.
@@ -71,6 +73,15 @@ pub(crate) struct ToCoreSender {
 }
 
 impl ToCoreSender {
+    /// One whose messages the test receives, as long as it keeps the poll.
+    #[cfg(test)]
+    pub(crate) fn for_test() -> (Self, Receiver<ToCore>, Poll) {
+        let poll = Poll::new().expect("the operating system has polls");
+        let waker = Waker::new(poll.registry(), Token(WAKER)).expect("and wakers");
+        let (sender, receiver) = channel();
+        (Self { sender, waker: Arc::new(waker) }, receiver, poll)
+    }
+
     /// Delivers `message`, unless the core has ended.
     pub(crate) fn send(&self, message: ToCore) {
         if self.sender.send(message).is_ok()
@@ -154,6 +165,8 @@ struct Core<S: Service> {
     distortion: Distortion,
     shared: Arc<Shared>,
     published: Instant,
+    /// The links that were there then.
+    published_links: ClientLinks,
     unpublished: bool,
 }
 
@@ -185,6 +198,7 @@ pub(crate) fn run<S: Service>(setup: CoreSetup, service: S) -> anyhow::Result<()
         distortion: Distortion::new(setup.misbehaviour),
         shared: setup.shared,
         published: Instant::ZERO,
+        published_links: ClientLinks::default(),
         unpublished: true,
         view: setup.view,
     };
@@ -253,10 +267,10 @@ impl<S: Service> Core<S> {
         }
         loop {
             match self.receiver.try_recv() {
-                Ok(ToCore::Client(upgraded)) => {
-                    self.clients.add(now, self.poll.registry(), &mut self.tokens, upgraded);
-                    self.unpublished = true;
+                Ok(ToCore::Client(newcomer)) => {
+                    self.clients.add(now, self.poll.registry(), &mut self.tokens, newcomer);
                 }
+                Ok(ToCore::LinkReady(token)) => self.clients.link_ready(token),
                 Ok(ToCore::Resolved { peer, address }) => {
                     self.peers.resolved(now, self.poll.registry(), &mut self.tokens, peer, address);
                 }
@@ -273,6 +287,7 @@ impl<S: Service> Core<S> {
             self.replica.handle_deadline(now);
         }
         self.write(now);
+        self.unpublished |= self.clients.counts() != self.published_links;
         if self.unpublished && now.instant >= self.published + PUBLISH_EVERY {
             self.publish(now);
         }
@@ -424,18 +439,16 @@ impl<S: Service> Core<S> {
 
     fn publish(&mut self, now: Now) {
         let status = self.replica.status();
-        self.shared.publish(Snapshot {
-            status,
-            peers: self.peers.connected(),
-            clients: self.clients.len(),
-        });
+        let clients = self.clients.counts();
+        self.shared.publish(Snapshot { status, peers: self.peers.connected(), clients });
+        self.published_links = clients;
         self.published = now.instant;
         self.unpublished = false;
     }
 
     /// Tells everyone goodbye and waits a moment for the last bytes to leave.
     fn shut_down(mut self, events: &mut Events) -> anyhow::Result<()> {
-        info!(clients = self.clients.len(), "stopping");
+        info!(clients = self.clients.counts().all(), "stopping");
         let deadline = self.clock.now().instant + SHUTDOWN;
         self.clients.close_all(self.clock.now());
         loop {
@@ -453,6 +466,11 @@ impl<S: Service> Core<S> {
             }
             for event in &*events {
                 self.clients.ready(event.token().0, event);
+            }
+            while let Ok(message) = self.receiver.try_recv() {
+                if let ToCore::LinkReady(token) = message {
+                    self.clients.link_ready(token);
+                }
             }
         }
         self.peers.finish();

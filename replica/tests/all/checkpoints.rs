@@ -8,7 +8,7 @@ use crate::support::{Group, PATIENCE, get, wait_for_status};
 const OFTEN: &str = "\n[checkpoints]\ninstances = 8\npause_seconds = 0\n";
 
 async fn connect(group: &Group) -> Client {
-    let mut config = Config::ephemeral(group.view.clone()).unwrap();
+    let mut config = Config::new(group.view.clone());
     config.options.call_timeout = PATIENCE;
     Client::connect(config).await.unwrap()
 }

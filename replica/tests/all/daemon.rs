@@ -8,7 +8,7 @@ use webbft_protocol::membership::View;
 use webbft_replica::Misbehaviour;
 
 async fn connect(view: &View, timeout: Duration) -> Result<Client, ConnectError> {
-    let mut config = Config::ephemeral(view.clone()).unwrap();
+    let mut config = Config::new(view.clone());
     config.options.call_timeout = timeout;
     Client::connect(config).await
 }
@@ -43,7 +43,7 @@ async fn one_replica_may_stop_two_may_not() {
     };
     assert!((error.connected, error.needed) == (2, 3), "{error}");
     let timeout = Duration::from_secs(2);
-    let error = client.invoke_within(r#"{"op":"get","key":"a"}"#, timeout).await.unwrap_err();
+    let error = client.invoke(r#"{"op":"get","key":"a"}"#).timeout(timeout).await.unwrap_err();
     assert!(error.to_string().contains("quorum"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(15), "the timeouts are kept");
 

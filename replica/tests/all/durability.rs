@@ -14,7 +14,7 @@ use crate::processes::Processes;
 use crate::support::PATIENCE;
 
 async fn connect(view: &View) -> Client {
-    let mut config = Config::ephemeral(view.clone()).unwrap();
+    let mut config = Config::new(view.clone());
     config.options.call_timeout = PATIENCE;
     Client::connect(config).await.unwrap()
 }

@@ -54,7 +54,7 @@ fn assert_closed(mut socket: Socket) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_link_closes_itself_only() {
     let group = Group::start(1, None);
-    let innocent = Client::connect(Config::ephemeral(group.view.clone()).unwrap()).await.unwrap();
+    let innocent = Client::connect(Config::new(group.view.clone())).await.unwrap();
     let innocent_goes_on = async || {
         let reply = innocent.invoke(r#"{"op":"get","key":"a"}"#).await.unwrap();
         assert_eq!(reply.result, Bytes::from_static(br#"{"ok":{"value":null}}"#));
@@ -113,7 +113,7 @@ async fn a_bad_link_closes_itself_only() {
 async fn http_nonsense_and_slow_handshakes_end() {
     let group = Group::start(1, None);
     let address = group.address(0);
-    let innocent = Client::connect(Config::ephemeral(group.view.clone()).unwrap()).await.unwrap();
+    let innocent = Client::connect(Config::new(group.view.clone())).await.unwrap();
     assert!(get(address, "/ws").starts_with("HTTP/1.0 426 "));
     let bad_key = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\n\
         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -141,7 +141,7 @@ fn assert_closed_stream(stream: &mut TcpStream) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_is_slowed_not_buffered() {
     let group = Group::start(1, None);
-    let innocent = Client::connect(Config::ephemeral(group.view.clone()).unwrap()).await.unwrap();
+    let innocent = Client::connect(Config::new(group.view.clone())).await.unwrap();
     let (mut socket, _link) = hello(&group);
     let flood = tokio::task::spawn_blocking(move || {
         // Masked pings with 125 bytes, each of which is answered.

@@ -6,5 +6,6 @@ mod command;
 mod daemon;
 mod durability;
 mod hostile;
+mod http_links;
 mod processes;
 mod support;

@@ -40,7 +40,7 @@ function listens(port) {
  * A base port for `n` replicas: they serve clients on it and the ports after it, and each other
  * 100 ports higher. Below the range from which systems give out ports by themselves.
  */
-async function freeBasePort(n) {
+export async function freeBasePort(n) {
   for (let attempt = 0; attempt < 50; attempt++) {
     const base = 12_000 + Math.floor(Math.random() * 18_000);
     const ports = Array.from({ length: n }, (_, i) => [base + i, base + 100 + i]).flat();
@@ -51,9 +51,10 @@ async function freeBasePort(n) {
 
 /**
  * Starts four replicas and waits until all serve: by default of the editor, with its page.
- * `byzantine` is `ID=KIND` as `webbft cluster` takes it; `page` is a folder of static files.
+ * `byzantine` is `ID=KIND` as `webbft cluster` takes it, or several of them; `page` is a folder of
+ * static files; with `restart` a replica that is killed starts again.
  */
-export async function startCluster({ byzantine, service = 'editor', page } = {}) {
+export async function startCluster({ byzantine = [], service = 'editor', page, restart } = {}) {
   const binary = named('WEBBFT_BIN', 'the daemon');
   page ??= named('WEBBFT_PAGE', "the page's built files");
   const directory = await mkdtemp(join(tmpdir(), 'webbft-browser-'));
@@ -61,7 +62,8 @@ export async function startCluster({ byzantine, service = 'editor', page } = {})
   const args = ['cluster', '--service', service, '--dir', join(directory, 'cluster')];
   args.push('--n', '4', '--f', '1', '--static', page);
   args.push('--base-port', String(await freeBasePort(4)));
-  if (byzantine) args.push('--byzantine', byzantine);
+  for (const each of [byzantine].flat()) args.push('--byzantine', each);
+  if (restart) args.push('--restart');
 
   let log = '';
   const child = spawn(binary, args, { stdio: ['ignore', 'pipe', 'pipe'] });

@@ -1,15 +1,9 @@
-// The editor page in headless Chromium, used as a person uses it: through the keyboard.
+// The editor page in a headless browser, used as a person uses it: through the keyboard.
 
-import { chromium } from 'playwright-core';
 import { until } from './wait.mjs';
 
-/** Starts the browser that the environment variable CHROMIUM names. */
-export async function launchBrowser() {
-  const executablePath = process.env.CHROMIUM;
-  if (!executablePath) throw new Error('CHROMIUM must name the browser; `cargo xtask` sets it');
-  // Containers seldom offer the sandbox, and the pages are our own.
-  return chromium.launch({ executablePath, args: ['--no-sandbox'] });
-}
+/** Firefox reports a WebSocket that fails as an error of the page; nothing was thrown. */
+const LOST_LINK = /^(Firefox can.t establish a connection to the server at|The connection to) ws:/;
 
 /** One open page. */
 export class Editor {
@@ -18,7 +12,9 @@ export class Editor {
     this.page = page;
     /** Uncaught errors and violated content security policies: there must be none. */
     this.errors = [];
-    page.on('pageerror', (error) => this.errors.push(error.stack ?? String(error)));
+    page.on('pageerror', (error) => {
+      if (!LOST_LINK.test(error.message)) this.errors.push(error.stack ?? String(error));
+    });
     page.on('console', (message) => {
       if (/Content.Security.Policy/i.test(message.text())) this.errors.push(message.text());
     });
@@ -87,10 +83,17 @@ export class Editor {
     return (await this.text()) === expected && !(await this.pending());
   }
 
-  /** Focuses the text and presses `keys`, one after the other. */
+  /** Focuses the text and presses `keys`, such as `Control+End`, one after the other. */
   async press(...keys) {
-    await this.page.locator('.cm-content').focus();
-    for (const key of keys) await this.page.keyboard.press(key);
+    await this.page.focus('.cm-content');
+    const { keyboard } = this.page;
+    for (const chord of keys) {
+      const held = chord.split('+');
+      const key = held.pop();
+      for (const modifier of held) await keyboard.down(modifier);
+      await keyboard.press(key);
+      for (const modifier of held.reverse()) await keyboard.up(modifier);
+    }
   }
 
   /** Types `text` at the cursor, as fast as a person in a hurry. */

@@ -194,6 +194,10 @@ impl Known {
                 PeerMessage::Value { cid, batch, bodies }
             }
             23..=28 => self.about_checkpoints(choices, view, peer, cid),
+            29 => {
+                let (last_cid, last_hash, proof) = self.last_decision(choices);
+                PeerMessage::Report { last_cid, last_hash, proof }
+            }
             _ => choices.of(&self.heard).unwrap_or(PeerMessage::ResendVouches),
         }
     }
@@ -302,14 +306,7 @@ impl Known {
         peer: usize,
         regency: Regency,
     ) -> SignedStopData {
-        let known = choices.of(&self.certificates);
-        let (last_cid, last_hash, proof) = match known {
-            Some((cid, hash, certificate)) if !choices.one_in(4) => {
-                (cid, hash, LastProof::Certificate(certificate))
-            }
-            _ if !choices.one_in(4) => (Cid(0), Digest::default(), LastProof::Genesis),
-            _ => (Cid(choices.number(self.last.0)), self.hash(choices), LastProof::Genesis),
-        };
+        let (last_cid, last_hash, proof) = self.last_decision(choices);
         let data = StopData {
             service: view.service,
             view: view.number,
@@ -324,6 +321,17 @@ impl Known {
         let signed = sign_stop_data(&signing_key(peer), &data);
         keep(&mut self.stop_datas, signed.clone());
         signed
+    }
+
+    /// What somebody claims to have decided last, with a proof of it, of something else or none.
+    fn last_decision(&self, choices: &mut Choices<'_>) -> (Cid, Digest, LastProof) {
+        match choices.of(&self.certificates) {
+            Some((cid, hash, certificate)) if !choices.one_in(4) => {
+                (cid, hash, LastProof::Certificate(certificate))
+            }
+            _ if !choices.one_in(4) => (Cid(0), Digest::default(), LastProof::Genesis),
+            _ => (Cid(choices.number(self.last.0)), self.hash(choices), LastProof::Genesis),
+        }
     }
 
     fn evidence(

@@ -60,6 +60,12 @@ impl Byzantine {
                 self.false_stop_data(signed, draw)
             }
             PeerMessage::Sync(sync) if self.does(Misdeed::LieInSync) => self.false_sync(sync, draw),
+            PeerMessage::Report { last_cid, proof, .. } if self.does(Misdeed::LieInReports) => {
+                vec![self.false_report(last_cid, proof, draw)]
+            }
+            PeerMessage::Status { learner, .. } if self.does(Misdeed::LieInReports) => {
+                vec![PeerMessage::Status { last_cid: Cid(draw.number()), learner }]
+            }
             message if self.does(Misdeed::LieInTransfer) => self.false_state(message, draw),
             message => vec![message],
         }
@@ -109,7 +115,8 @@ impl Byzantine {
                 // A claim to be further, with a certificate of its own signature in all names.
                 data.last_cid = data.last_cid.next();
                 data.last_hash = random;
-                data.proof = LastProof::Certificate(self.forged_certificate(&data, earlier));
+                let certificate = self.forged_certificate((data.last_cid, data.last_hash), earlier);
+                data.proof = LastProof::Certificate(certificate);
             }
             7 => {
                 // An old one, under a new regency's name or as it was.
@@ -133,8 +140,24 @@ impl Byzantine {
         vec![PeerMessage::StopData(sign_stop_data(&self.key, &data))]
     }
 
-    fn forged_certificate(&self, data: &StopData, epoch: Epoch) -> Certificate {
-        let signature = sign_accept(&self.key, &self.view, data.last_cid, epoch, data.last_hash);
+    /// An instance far away, with the proof of another one or one of its own making.
+    fn false_report(&self, last_cid: Cid, proof: LastProof, draw: &mut Draw) -> PeerMessage {
+        let far = Cid(draw.number() >> draw.below(64));
+        let last_cid = *draw.pick(&[far, Cid(u64::MAX), Cid(last_cid.0 + 1000), last_cid.next()]);
+        let last_hash = Digest(draw.bytes32());
+        let proof = match draw.below(3) {
+            0 => proof,
+            1 => LastProof::Genesis,
+            _ => {
+                let epoch = self.regency.epoch();
+                LastProof::Certificate(self.forged_certificate((last_cid, last_hash), epoch))
+            }
+        };
+        PeerMessage::Report { last_cid, last_hash, proof }
+    }
+
+    fn forged_certificate(&self, (cid, hash): (Cid, Digest), epoch: Epoch) -> Certificate {
+        let signature = sign_accept(&self.key, &self.view, cid, epoch, hash);
         let members = self.view.members.iter();
         Certificate {
             epoch,

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use webbft_protocol::membership::Digest;
 use webbft_protocol::replica::{LogPosition, Record, StableSnapshot};
 
 use super::draw::Draw;
@@ -30,6 +32,8 @@ pub struct Disk {
     base: u64,
     writing: bool,
     snapshot: Option<Arc<StableSnapshot>>,
+    /// A record as it stands there now, and the checksum that it was written with.
+    damaged: Option<(Bytes, Digest)>,
 }
 
 impl Disk {
@@ -93,18 +97,37 @@ impl Disk {
         self.writing = false;
     }
 
+    /// A bit of a durable record turns, where there is one.
+    pub fn damage(&mut self, draw: &mut Draw) {
+        let durable = self.records.partition_point(|(number, _)| *number <= self.durable);
+        if durable > 0 {
+            let (_, record) = &self.records[draw.below(durable)];
+            let mut bytes = record.encode().to_vec();
+            let checksum = Digest::of(&bytes);
+            let at = draw.below(bytes.len());
+            bytes[at] ^= 1 << draw.below(8);
+            self.damaged = Some((bytes.into(), checksum));
+        }
+    }
+
     /// Everything is lost.
     pub fn lose(&mut self) {
         *self = Self::default();
     }
 
-    /// The process starts and reads what there is, which is durable from then on.
-    pub fn read(&mut self) -> (Option<Arc<StableSnapshot>>, Vec<Record>) {
+    /// The process starts and reads what there is, which is durable from then on; `None` where it
+    /// finds that damaged.
+    pub fn read(&mut self) -> Option<(Option<Arc<StableSnapshot>>, Vec<Record>)> {
+        if let Some((bytes, checksum)) = &self.damaged
+            && Digest::of(bytes) != *checksum
+        {
+            return None;
+        }
         self.base = self.last;
         self.durable = self.last;
         self.submitted = self.last;
         let records = self.records.iter().map(|(_, record)| record.clone()).collect();
-        (self.snapshot.clone(), records)
+        Some((self.snapshot.clone(), records))
     }
 }
 
@@ -130,7 +153,7 @@ mod tests {
             assert_eq!(disk.end_write(), [record(1), record(2)]);
             assert_eq!(disk.durable(), LogPosition(2));
             disk.crash(&mut Draw::new(seed));
-            let (_, read) = disk.read();
+            let (_, read) = disk.read().unwrap();
             assert_eq!(read[..2], [record(1), record(2)]);
             lengths.push(read.len());
             disk.push(record(4));
@@ -141,5 +164,21 @@ mod tests {
         lengths.sort_unstable();
         lengths.dedup();
         assert_eq!(lengths, [2, 3]);
+    }
+
+    #[test]
+    fn a_damaged_record_is_noticed() {
+        let mut disk = Disk::default();
+        disk.damage(&mut Draw::new(1));
+        assert!(disk.read().is_some(), "there is nothing to be damaged");
+        for number in 1..=3 {
+            disk.push(record(number));
+        }
+        assert!(disk.begin_write());
+        disk.end_write();
+        disk.damage(&mut Draw::new(1));
+        assert!(disk.read().is_none());
+        disk.lose();
+        assert_eq!(disk.read().unwrap().1, []);
     }
 }

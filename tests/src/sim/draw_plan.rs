@@ -11,8 +11,8 @@ use webbft_protocol::membership::ReplicaSet;
 use super::disk::DiskSpeed;
 use super::draw::Draw;
 use super::plan::{
-    Attack, Attacker, Client, ClockJump, Crash, CrashPoint, Faults, Latency, MISDEEDS, MS, Misdeed,
-    Partition, Pause, Plan, RecordKind, S, Slowness, Stage, Storage, WITHIN_DRIFT,
+    Attack, Attacker, Client, ClockJump, Crash, CrashPoint, DiskFate, Faults, Latency, MISDEEDS,
+    MS, Misdeed, Partition, Pause, Plan, RecordKind, S, Slowness, Stage, Storage, WITHIN_DRIFT,
 };
 
 /// Replicas and faults among them, by how often they are drawn.
@@ -40,7 +40,8 @@ impl Plan {
         let storage = draw_storage(&mut draw);
         let mut faults = draw_faults(&mut draw, (n, f - byzantine_count), phase_one);
         if !faults.is_none() && draw.chance(1, 3) {
-            faults.crashes = draw_crashes(&mut draw, (n, f - byzantine_count), phase_one, storage);
+            let liars: Vec<usize> = byzantine.iter().map(|(replica, _)| *replica).collect();
+            faults.crashes = draw_crashes(&mut draw, (n, f), &liars, phase_one, storage);
         }
         let calm = faults.partitions.is_empty() && faults.peer_breaks == 0;
         let latency = Latency {
@@ -73,6 +74,12 @@ impl Plan {
         } else {
             Vec::new()
         };
+        // Chunks are large: few runs have several, and in those who is behind needs them.
+        let ballast = if (away || !faults.crashes.is_empty()) && draw.chance(1, 12) {
+            *draw.pick(&[1, 1, 2, 3])
+        } else {
+            0
+        };
         Self {
             seed: draw.number(),
             n,
@@ -81,8 +88,9 @@ impl Plan {
             faults,
             storage,
             request_timeout,
-            checkpoint_every: *draw.pick(&[1, 5, 5, 10, 10, 20, 50]),
-            checkpoint_pause: *draw.pick(&[0, 0, 100 * MS, S]),
+            checkpoint_every: if ballast > 0 { 3 } else { *draw.pick(&[1, 5, 5, 10, 10, 20, 50]) },
+            ballast,
+            checkpoint_pause: if ballast > 0 { 0 } else { *draw.pick(&[0, 0, 100 * MS, S]) },
             job_time: *draw.pick(&[10, MS, 30 * MS, 500 * MS]),
             skew,
             byzantine,
@@ -273,19 +281,30 @@ fn draw_storage(draw: &mut Draw) -> Storage {
 /// Crashes of one, of some or of all at once: those whose memory is lost one at a time.
 fn draw_crashes(
     draw: &mut Draw,
-    (n, spare): (usize, usize),
+    (n, f): (usize, usize),
+    liars: &[usize],
     phase_one: u64,
     storage: Storage,
 ) -> Vec<Crash> {
     let logged = matches!(storage, Storage::Sync(_));
-    if !logged && spare == 0 {
+    let spare = f - liars.len();
+    if !logged && f == 0 {
         return Vec::new();
     }
     (0..draw.between(1..=5))
         .map(|_| {
-            let one = draw_leader_or_other(draw, n);
-            let loses_disk = logged && spare > 0 && draw.chance(1, 8);
-            let replicas = if logged && !loses_disk {
+            let only_liars = !logged && spare == 0;
+            let one = if !liars.is_empty() && (only_liars || draw.chance(1, 6)) {
+                *draw.pick(liars)
+            } else {
+                draw_leader_or_other(draw, n)
+            };
+            let disk = if logged && f > 0 && draw.chance(1, 6) {
+                *draw.pick(&[DiskFate::Lost, DiskFate::Damaged])
+            } else {
+                DiskFate::Kept
+            };
+            let replicas = if logged && disk == DiskFate::Kept {
                 match draw.below(4) {
                     0 => (0..n).collect(),
                     1 => draw_subset(draw, n),
@@ -300,7 +319,7 @@ fn draw_crashes(
                 CrashPoint::At(draw.between(0..=phase_one))
             };
             let down = *draw.pick(&[MS, 20 * MS, 300 * MS, 2 * S]);
-            Crash { replicas, when, down, loses_disk }
+            Crash { replicas, when, down, disk }
         })
         .collect()
 }

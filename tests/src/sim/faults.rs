@@ -2,7 +2,7 @@
 
 use super::history::Fact;
 use super::network::{End, pair_of};
-use super::plan::{Crash, Storage};
+use super::plan::{Crash, DiskFate, Storage};
 use super::world::{Event, World};
 
 impl World {
@@ -88,42 +88,53 @@ impl World {
     }
 
     /// Processes end: of those whose memory is lost no more than may be faulty at a time. One that
-    /// has lost its memory counts as faulty until it votes again.
+    /// has lost its memory counts as faulty until it votes again. A Byzantine one is faulty anyway.
     pub(super) fn crash(&mut self, index: usize) {
-        let Crash { replicas, down, loses_disk, .. } = self.plan.faults.crashes[index];
+        let Crash { replicas, down, disk, .. } = self.plan.faults.crashes[index];
         for replica in replicas.iter() {
-            if self.replicas[replica].correct {
-                self.crash_one(replica, down, loses_disk);
+            // Of twins each stream leads to one or the other: they go on.
+            let ends = !self.twins.contains_key(&replica) && !self.replicas[replica].is_down();
+            if ends && (!self.replicas[replica].correct || self.may_forget(replica, disk)) {
+                self.crash_one(replica, down, disk);
             }
         }
     }
 
-    fn crash_one(&mut self, replica: usize, down: u64, loses_disk: bool) {
-        if self.replicas[replica].is_down() {
-            return;
-        }
-        let remembers = matches!(self.plan.storage, Storage::Sync(_)) && !loses_disk;
+    /// May this correct replica crash so that its disk has this fate? Where it forgets, it is a
+    /// learner from now on.
+    fn may_forget(&mut self, replica: usize, disk: DiskFate) -> bool {
+        let remembers = matches!(self.plan.storage, Storage::Sync(_)) && disk == DiskFate::Kept;
         if !remembers && !self.replicas[replica].learning {
             let learning = self.replicas.iter().filter(|node| node.learning).count();
             if self.plan.liars().len() + learning >= self.plan.f {
-                return;
+                return false;
             }
             self.replicas[replica].learning = true;
         }
-        self.stats.count(match (self.plan.storage, loses_disk) {
+        true
+    }
+
+    fn crash_one(&mut self, replica: usize, down: u64, fate: DiskFate) {
+        self.stats.count(match (self.plan.storage, fate) {
+            _ if !self.replicas[replica].correct => "crash of a Byzantine replica",
             (Storage::Memory, _) => "crash, nothing kept",
-            (_, true) => "crash, disk lost",
-            (Storage::Sync(_), false) => "crash, log kept",
-            (Storage::Async(_), false) => "crash, log behind",
+            (_, DiskFate::Lost) => "crash, disk lost",
+            (_, DiskFate::Damaged) => "crash, log damaged",
+            (Storage::Sync(_), DiskFate::Kept) => "crash, log kept",
+            (Storage::Async(_), DiskFate::Kept) => "crash, log behind",
         });
-        self.trace(|| format!("r{replica} crashes; disk lost: {loses_disk}"));
+        self.trace(|| format!("r{replica} crashes; its disk is {fate:?}"));
         self.stop_process(replica);
         let disk = &mut self.replicas[replica].disk;
         disk.crash(&mut self.draw);
-        if loses_disk {
-            disk.lose();
+        match fate {
+            DiskFate::Kept => {}
+            DiskFate::Lost => {
+                disk.lose();
+                self.replicas[replica].lost_disk = true;
+            }
+            DiskFate::Damaged => disk.damage(&mut self.draw),
         }
-        self.replicas[replica].lost_disk |= loses_disk;
         let at = self.now + down;
         self.replicas[replica].unreachable_until = at;
         for other in (0..self.plan.n).filter(|&other| other != replica) {
@@ -158,9 +169,17 @@ impl World {
         self.trace(|| format!("r{me} starts again"));
         let now = self.clocks_of(me);
         let remembers = !self.replicas[me].learning;
-        self.observe(&Fact::Restarted { replica: me, remembers });
+        if self.replicas[me].correct {
+            self.observe(&Fact::Restarted { replica: me, remembers });
+        }
         let storage = self.plan.storage;
-        let (snapshot, records) = self.replicas[me].disk.read();
+        let node = &mut self.replicas[me];
+        let (snapshot, records) = node.disk.read().unwrap_or_else(|| {
+            // The operator sets the damaged log aside.
+            node.disk.lose();
+            node.lost_disk = true;
+            (None, Vec::new())
+        });
         self.show_records(me, &records);
         self.replicas[me].start_again(now, storage, snapshot, records);
         self.wake(me);

@@ -41,9 +41,7 @@ impl World {
         if let Some(kind) = kind_of(&record) {
             let count = node.recorded.entry(kind).or_default();
             *count += 1;
-            if node.correct {
-                node.marks.push((kind, *count, position));
-            }
+            node.marks.push((kind, *count, position));
         }
         match &record {
             Record::Accepted { cid, .. } => drop(node.accepted.insert(*cid, position)),

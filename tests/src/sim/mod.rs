@@ -31,9 +31,11 @@ mod streams;
 mod words;
 pub mod world;
 
+pub use disk::DiskSpeed;
 pub use draw::Draw;
 pub use plan::{
-    Attack, Attacker, Client, Faults, Latency, MISDEEDS, MS, Misdeed, Partition, Plan, S, Sabotage,
+    Attack, Attacker, Client, Crash, CrashPoint, DiskFate, Faults, Latency, MISDEEDS, MS, Misdeed,
+    Partition, Plan, S, Sabotage, Storage,
 };
 pub use report::{Outcome, Statistics};
 pub use runner::{Failure, run_plan, run_seed};

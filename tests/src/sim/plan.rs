@@ -73,8 +73,20 @@ pub struct Crash {
     pub when: CrashPoint,
     /// How long until they are started again.
     pub down: u64,
-    /// Are their disks lost, too?
-    pub loses_disk: bool,
+    /// What becomes of their disks.
+    pub disk: DiskFate,
+}
+
+/// What becomes of a disk in a crash, but for what was not durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskFate {
+    /// Nothing.
+    Kept,
+    /// All is lost.
+    Lost,
+    /// A durable record is damaged: the process does not start from such a log, and its operator
+    /// sets that aside.
+    Damaged,
 }
 
 /// When processes end.
@@ -227,6 +239,8 @@ pub enum Misdeed {
     LieInSync,
     /// Asks for leader changes without cause.
     EarlyStops,
+    /// Reports to replicas that lost their memory what nobody has decided.
+    LieInReports,
     /// Signs checkpoints of other states, and serves false manifests and chunks.
     LieInTransfer,
     /// Runs twice under the same keys; every other replica and every client link has to do with
@@ -235,7 +249,7 @@ pub enum Misdeed {
 }
 
 /// All misdeeds.
-pub const MISDEEDS: [Misdeed; 18] = [
+pub const MISDEEDS: [Misdeed; 19] = [
     Misdeed::MuteToClients,
     Misdeed::MuteToPeers,
     Misdeed::LieToClients,
@@ -252,6 +266,7 @@ pub const MISDEEDS: [Misdeed; 18] = [
     Misdeed::LieInStopData,
     Misdeed::LieInSync,
     Misdeed::EarlyStops,
+    Misdeed::LieInReports,
     Misdeed::LieInTransfer,
     Misdeed::Twins,
 ];
@@ -348,6 +363,8 @@ pub struct Plan {
     pub checkpoint_every: u64,
     /// Agreed time between two checkpoints, at least, in microseconds.
     pub checkpoint_pause: u64,
+    /// How many chunks the state is longer than what the service needs.
+    pub ballast: u8,
     /// How long work on a snapshot takes, about.
     pub job_time: u64,
     /// How far each replica's wall clock is off, in thousandths of the allowed drift.
@@ -386,6 +403,7 @@ impl Plan {
             request_timeout: 2 * S,
             checkpoint_every: 20,
             checkpoint_pause: 0,
+            ballast: 0,
             job_time: MS,
             skew: vec![0; n],
             byzantine: Vec::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webbft_protocol::auth::{NoiseKeypair, PeerLink, ServerHandshake, SigningKey};
-use webbft_protocol::membership::{Cid, View};
+use webbft_protocol::membership::{Cid, ReplicaId, View};
 use webbft_protocol::replica::{
     Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica, ReplicaConfig,
     StableSnapshot, Start, StateJob, VotesMemory,
@@ -48,6 +48,7 @@ pub struct ReplicaNode {
     signing_key: SigningKey,
     parameters: Parameters,
     defect: Defect,
+    ballast: u8,
     noise: NoiseKeypair,
     byzantine: Option<Byzantine>,
     peer_inputs: VecDeque<(usize, PeerInput)>,
@@ -151,13 +152,15 @@ impl ReplicaNode {
             parameters: parameters.clone(),
         };
         let now = world.clocks(origin, skew);
+        let service = Recorder::with_defect(defect).with_ballast(plan.ballast);
         Self {
-            replica: Replica::new(config, Recorder::with_defect(defect), now),
+            replica: Replica::new(config, service, now),
             position: me,
             view,
             signing_key,
             parameters,
             defect,
+            ballast: plan.ballast,
             noise,
             byzantine,
             peer_inputs: VecDeque::new(),
@@ -228,6 +231,11 @@ impl ReplicaNode {
         self.byzantine.is_some()
     }
 
+    /// Who leads in its eyes.
+    pub(super) fn leader(&self) -> ReplicaId {
+        self.replica.status().leader
+    }
+
     pub(super) fn last_cid(&self) -> Cid {
         self.replica.status().last_cid
     }
@@ -253,7 +261,8 @@ impl ReplicaNode {
             start,
             parameters: self.parameters.clone(),
         };
-        self.replica = Replica::new(config, Recorder::with_defect(self.defect), now);
+        let service = Recorder::with_defect(self.defect).with_ballast(self.ballast);
+        self.replica = Replica::new(config, service, now);
         self.running = true;
         self.shown = 0;
         self.state_shown = Cid::ZERO;
@@ -651,6 +660,9 @@ impl World {
             Notice::CheckpointSkipped { .. } => self.stats.did("checkpoint skipped"),
             Notice::StateTransferred { cid, hash, .. } => {
                 self.stats.did("state transferred");
+                if self.plan.ballast > 0 {
+                    self.stats.did("state of several chunks transferred");
+                }
                 self.observe_after(
                     me,
                     LogPosition::default(),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use webbft_protocol::execution::{Answer, Context, RestoreError, Service};
 use webbft_protocol::membership::{Cid, ClientId, Digest};
 use webbft_protocol::time::UnixMicros;
+use webbft_protocol::wire::limits::CHUNK_BYTES;
 
 /// How many items of a list are kept, and shown in replies.
 const SHOWN: usize = 6;
@@ -207,6 +208,8 @@ pub struct Recorder {
     /// A digest over the log.
     chain: Digest,
     defect: Defect,
+    /// Chunks of nothing in particular that a snapshot begins with.
+    ballast: u8,
 }
 
 impl Recorder {
@@ -214,6 +217,24 @@ impl Recorder {
     #[must_use]
     pub fn with_defect(defect: Defect) -> Self {
         Self { defect, ..Self::default() }
+    }
+
+    /// With a state that is this many chunks longer.
+    #[must_use]
+    pub fn with_ballast(self, ballast: u8) -> Self {
+        Self { ballast, ..self }
+    }
+
+    /// The ballast's bytes: of its chunks the last one changes from time to time, and the others
+    /// never do, so that a replica that is behind holds some of them and not all.
+    fn ballast(&self) -> Vec<u8> {
+        let mut bytes = vec![0; usize::from(self.ballast) * CHUNK_BYTES];
+        for (index, chunk) in bytes.chunks_mut(CHUNK_BYTES).enumerate() {
+            let last = index + 1 == usize::from(self.ballast);
+            let fill = if last { self.log.len() / 8 } else { index };
+            chunk.fill(fill.to_le_bytes()[0]);
+        }
+        bytes
     }
 
     /// Everything executed so far, in order; operations that panicked leave no entry.
@@ -314,14 +335,24 @@ impl Service for Recorder {
 
     fn snapshot(&self) -> Vec<u8> {
         let cells: Vec<(&Query, &Cell)> = self.cells.iter().collect();
-        encode(&(cells, &self.log, self.chain))
+        let mut bytes = self.ballast();
+        bytes.extend(encode(&(cells, &self.log, self.chain)));
+        bytes.push(self.ballast);
+        bytes
     }
 
     fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
         type State = (Vec<(Query, Cell)>, VectorSync<Executed>, Digest);
+        let error = |what: &str| RestoreError(what.to_owned());
+        let (&ballast, bytes) = snapshot.split_last().ok_or_else(|| error("no bytes"))?;
+        let (held, bytes) = bytes
+            .split_at_checked(usize::from(ballast) * CHUNK_BYTES)
+            .ok_or_else(|| error("no ballast"))?;
         let (cells, log, chain): State =
-            postcard::from_bytes(snapshot).map_err(|error| RestoreError(error.to_string()))?;
-        Ok(Self { cells: cells.into_iter().collect(), log, chain, defect: Defect::None })
+            postcard::from_bytes(bytes).map_err(|error| RestoreError(error.to_string()))?;
+        let cells = cells.into_iter().collect();
+        let restored = Self { cells, log, chain, defect: Defect::None, ballast };
+        if restored.ballast() == held { Ok(restored) } else { Err(error("other ballast")) }
     }
 }
 
@@ -354,11 +385,14 @@ mod tests {
         let mut service = Recorder::default();
         run(&mut service, 1, Action::Append { key: 3, item: vec![1, 2] });
         run(&mut service, 2, Action::Set { key: 3, value: 1 });
-        let snapshot = service.snapshot();
-        let restored = Recorder::restore(&snapshot).unwrap();
-        assert_eq!(restored, service);
-        assert_eq!(restored.snapshot(), snapshot);
-        assert!(Recorder::restore(&snapshot[1..snapshot.len() - 1]).is_err());
+        for ballast in [0, 2] {
+            let service = service.clone().with_ballast(ballast);
+            let snapshot = service.snapshot();
+            let restored = Recorder::restore(&snapshot).unwrap();
+            assert_eq!(restored, service);
+            assert_eq!(restored.snapshot(), snapshot);
+            assert!(Recorder::restore(&snapshot[1..snapshot.len() - 1]).is_err());
+        }
     }
 
     #[test]

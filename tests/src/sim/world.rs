@@ -478,7 +478,19 @@ impl World {
         if last.iter().any(|(_, cid)| *cid != last[0].1) {
             return Some(format!("correct replicas stand at {last:?} (position, instance)"));
         }
+        let learner = self.correct().find(|(_, node)| node.learning);
+        if let Some((me, node)) = learner.filter(|(_, node)| !self.is_led_by_a_liar(node)) {
+            let leader = node.leader();
+            return Some(format!("replica {me} has not been led to vote again by {leader:?}"));
+        }
         None
+    }
+
+    /// Such a leader need not order the empty batches that a learner waits for, as long as no client
+    /// has anything to order.
+    fn is_led_by_a_liar(&self, node: &ReplicaNode) -> bool {
+        let leader = self.view.index_of(node.leader());
+        leader.is_some_and(|leader| self.plan.liars().contains(&leader))
     }
 
     fn check(&mut self) {

@@ -46,13 +46,13 @@ async fn one_killed_makes_no_difference_and_two_are_a_clear_error() {
 
     cluster.kill(3);
     let began = Instant::now();
-    let error = client.invoke_within(put("a", "lost"), SHORT).await.unwrap_err();
+    let error = client.invoke(put("a", "lost")).timeout(SHORT).await.unwrap_err();
     assert!(
         matches!(&error, CallError::Failed { error: Cause::NoQuorum | Cause::Timeout, .. }),
         "{error:?}"
     );
     // Once it has noticed that both are gone it says so.
-    let error = client.invoke_within(put("a", "lost"), SHORT).await.unwrap_err();
+    let error = client.invoke(put("a", "lost")).timeout(SHORT).await.unwrap_err();
     assert!(matches!(&error, CallError::Failed { error: Cause::NoQuorum, .. }), "{error:?}");
     assert!(error.to_string().contains("quorum"), "{error}");
     assert!(began.elapsed() < 2 * SHORT + Duration::from_secs(5), "{:?}", began.elapsed());
@@ -68,7 +68,7 @@ async fn paused_replicas_resume() {
     }
     // A second one: no quorum, though all connections stand.
     cluster.pause(2);
-    let error = client.invoke_within(put("b", "1"), SHORT).await.unwrap_err();
+    let error = client.invoke(put("b", "1")).timeout(SHORT).await.unwrap_err();
     assert!(
         matches!(&error, CallError::Failed { error: Cause::NoQuorum | Cause::Timeout, .. }),
         "{error:?}"

@@ -131,9 +131,9 @@ impl Worker {
         let payload = payload_of(&operation);
         let invoke = micros(self.began);
         let result = if ordered {
-            self.client.invoke_within(payload, self.patience).await
+            self.client.invoke(payload).timeout(self.patience).await
         } else {
-            self.client.query_within(payload, self.patience).await
+            self.client.query(payload).timeout(self.patience).await
         };
         let now = micros(self.began);
         let (ended, told) = match &result {

@@ -13,6 +13,8 @@ mod basic;
 mod byzantine_clients;
 mod durability;
 mod history;
+mod http;
 mod leader;
+mod native;
 mod network;
 mod support;

@@ -36,7 +36,7 @@ async fn partitions_heal() {
     cluster.resume(2);
     // Two and two: no side can do anything, and nobody is told that anything was done.
     cluster.part(&[2, 3], Link::stalled());
-    let error = client.invoke_within(put("a", "split"), SHORT).await.unwrap_err();
+    let error = client.invoke(put("a", "split")).timeout(SHORT).await.unwrap_err();
     assert!(
         matches!(&error, CallError::Failed { error: Cause::NoQuorum | Cause::Timeout, .. }),
         "{error:?}"

@@ -61,6 +61,8 @@ pub(crate) struct Options {
     pub(crate) proxied: bool,
     /// `sync`, `async`, or `memory` where nothing is said, which is fastest.
     pub(crate) durability: Option<&'static str>,
+    /// Another service than `kv`.
+    pub(crate) service: Option<&'static str>,
     /// A line for every `replica.toml`.
     pub(crate) setting: &'static str,
 }
@@ -108,7 +110,7 @@ impl Cluster {
         let setup = Setup {
             f: 1,
             mac: MacAlgorithm::HmacSha256,
-            service: "kv".to_owned(),
+            service: options.service.unwrap_or("kv").to_owned(),
             places: places.collect(),
         };
         let configs = init(dir.path(), &setup).unwrap();
@@ -364,7 +366,7 @@ impl Cluster {
     }
 
     async fn client_of(view: View) -> Client {
-        let mut config = Config::ephemeral(view).unwrap();
+        let mut config = Config::new(view);
         config.options.call_timeout = PATIENCE;
         Client::connect(config).await.unwrap()
     }
@@ -428,4 +430,38 @@ pub(crate) async fn check_put_and_get(client: &Client, key: &str, value: &str) {
     let read = client.query(get(key)).await.unwrap();
     assert_eq!(text(&read.result), format!(r#"{{"ok":{{"value":"{value}"}}}}"#));
     assert!(read.evidence.matching.len() >= 3, "{:?}", read.evidence);
+}
+
+/// The same replicas behind something that does not let WebSockets through.
+pub(crate) async fn without_websockets(view: &View) -> View {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut view = view.clone();
+    for member in &mut view.members {
+        let replica = member.url.trim_start_matches("ws://").trim_end_matches("/ws").to_owned();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        member.url = format!("ws://{}/ws", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let replica = replica.clone();
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                        if client.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                            return;
+                        }
+                    }
+                    if String::from_utf8_lossy(&head).to_lowercase().contains("upgrade: websocket")
+                    {
+                        let refusal = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n";
+                        let _ = client.write_all(refusal).await;
+                        return;
+                    }
+                    let mut server = tokio::net::TcpStream::connect(replica).await.unwrap();
+                    server.write_all(&head).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+    }
+    view
 }

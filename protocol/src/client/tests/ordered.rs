@@ -33,7 +33,7 @@ fn a_quorum_of_matching_replies_completes_a_call() {
     // The last replica's vote comes late and still counts as evidence.
     net.reply(3, &expected, 5, &value(b"r"), false);
     let evidence = evidence(3, [&[0, 1, 2, 3], &[], &[]], Some(5));
-    assert_eq!(net.events(), [ClientEvent::Votes { call, evidence }]);
+    assert_eq!(net.events(), [ClientEvent::Votes { call, number: None, evidence }]);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_late_lie_is_reported_once() {
     assert_eq!(
         net.events(),
         [
-            ClientEvent::Votes { call, evidence },
+            ClientEvent::Votes { call, number: None, evidence },
             ClientEvent::Suspect { replica: 3, reason, call: Some(call) },
         ]
     );

@@ -42,7 +42,7 @@ fn a_quorum_that_agrees_on_result_and_instance_answers() {
     assert_eq!(
         net.events(),
         [
-            ClientEvent::Votes { call, evidence },
+            ClientEvent::Votes { call, number: None, evidence },
             ClientEvent::Suspect { replica: 3, reason, call: Some(call) },
         ]
     );

@@ -96,7 +96,8 @@ fn events_come_in_order_each_on_two_votes_and_liars_are_named() {
     // Duplicates and late votes deliver nothing; a late lie is told once.
     publish(&mut net, 0, session, 4, b"four", true);
     publish(&mut net, 2, session, 4, b"four", true);
-    assert_eq!(net.events(), []);
+    let evidence = evidence(2, [&[0, 1, 2], &[3], &[]], Some(14));
+    assert_eq!(net.events(), [ClientEvent::Votes { call: id, number: Some(4), evidence }]);
     for _ in 0..3 {
         publish(&mut net, 2, session, 4, b"lie", true);
     }

@@ -33,6 +33,7 @@ impl Consensus {
             }
         };
         if cid == self.last {
+            self.record_proof(&certificate);
             self.proven_by(&certificate);
             return None;
         }
@@ -71,6 +72,7 @@ impl Consensus {
             }
             let certificate = certificate.clone();
             if cid == self.open() && cid == self.last {
+                self.record_proof(&certificate);
                 self.proven_by(&certificate);
             } else if cid == self.open() {
                 let instance = self.instances.entry(cid).or_default();
@@ -79,6 +81,14 @@ impl Consensus {
             }
             self.certificates.remove(&cid);
         }
+    }
+
+    /// The last decision that this replica can prove, for a learner (rule D3). It has voted in no
+    /// instance but the next: that much of what the learner forgot can still matter.
+    #[must_use]
+    pub fn report(&self) -> PeerMessage {
+        let (last_cid, last_hash) = (self.proven, self.proven_hash);
+        PeerMessage::Report { last_cid, last_hash, proof: self.proof.clone() }
     }
 
     /// The decisions from `from` on, as many as fit into one answer; where there is none yet,

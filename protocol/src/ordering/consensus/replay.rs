@@ -1,13 +1,13 @@
 //! Reads this replica's own log after a restart (rules N4 and S3).
 
 use super::{Consensus, Decided};
-use crate::auth::sign_propose;
+use crate::auth::{VerifiedCertificate, sign_propose};
 use crate::membership::{Cid, Digest, Epoch, ReplicaId};
 use crate::ordering::held::Held;
 use crate::ordering::instance::Proposal;
 use crate::ordering::sync_choice::judge;
 use crate::replica::{Record, Value};
-use crate::wire::Sync;
+use crate::wire::{Certificate, Sync};
 use bytes::Bytes;
 
 impl Consensus {
@@ -83,9 +83,16 @@ impl Consensus {
         if self.proven < self.last {
             self.prove();
         }
-        let again = cid == self.last && self.proven < self.last;
-        let next = cid == self.last.next() && self.proven == self.last;
-        if !again && !next {
+        if (cid, hash) == (self.last, self.last_hash) && self.proven < self.last {
+            // The proof, which came later; of the first record not all signatures are good.
+            let certificate = Certificate { epoch, signatures: accepts };
+            let checked = VerifiedCertificate::check(&self.config.view, cid, hash, &certificate);
+            if let Ok(certificate) = checked {
+                self.proven_by(&certificate);
+            }
+            return None;
+        }
+        if cid != self.last.next() || self.proven < self.last {
             return None;
         }
         let instance = self.instances.entry(cid).or_default();
@@ -98,9 +105,6 @@ impl Consensus {
             if let Some(peer) = self.config.view.index_of(id) {
                 instance.accepts.cast(peer, epoch, hash, signature);
             }
-        }
-        if again {
-            return None;
         }
         let held = instance.values.get(&hash)?.clone();
         instance.decided = Some((epoch, hash));

@@ -228,14 +228,21 @@ impl Consensus {
                 let others_needed =
                     !instance.bad_accepts.is_empty() || instance.decided != Some((epoch, hash));
                 if others_needed {
-                    // Not all of these stand in the record of the decision.
-                    let accepts = certificate.certificate().signatures.clone();
-                    self.record(Record::Decided { cid, hash, epoch, accepts, value: None });
+                    self.record_proof(&certificate);
                 }
                 self.proven_by(&certificate);
                 return;
             }
         }
+    }
+
+    /// Keeps the proof of the last decision, where not all of it stands in the record of that:
+    /// what this replica says in the next instance rests on it (rule N3).
+    pub(super) fn record_proof(&mut self, certificate: &VerifiedCertificate) {
+        let (cid, hash) = (certificate.cid(), certificate.hash());
+        let epoch = certificate.certificate().epoch;
+        let accepts = certificate.certificate().signatures.clone();
+        self.record(Record::Decided { cid, hash, epoch, accepts, value: None });
     }
 
     /// The last decision has its proof.

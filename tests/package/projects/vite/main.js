@@ -1,0 +1,3 @@
+import { start } from '../entries.js';
+
+start();

@@ -82,7 +82,7 @@ pub(crate) fn wasm() -> Result<PathBuf> {
     let package = path("js/webbft/wasm");
     let module = package.join("webbft_client_wasm_bg.wasm");
     // The input of the last complete run; equal bytes give equal results.
-    let stamp = target().join("xtask/client-glue.wasm");
+    let stamp = target().join("xtask/client-instance.wasm");
     if module.is_file() && fs::read(&stamp).is_ok_and(|last| last == bytes) {
         phase.done("up to date");
         return Ok(module);
@@ -103,7 +103,7 @@ pub(crate) fn wasm() -> Result<PathBuf> {
         "wasm-bindgen could not read the compiled client.",
     )?;
     rewrite(&package.join("webbft_client_wasm.js"), glue::module)?;
-    rewrite(&package.join("webbft_client_wasm.d.ts"), |types| Ok(glue::types(types)))?;
+    rewrite(&package.join("webbft_client_wasm.d.ts"), glue::types)?;
     let optimiser = tools::wasm_opt(&phase)?;
     phase.detail("wasm-opt");
     let unoptimised = target().join("xtask/client_bg.wasm");

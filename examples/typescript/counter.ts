@@ -1,6 +1,19 @@
 // Written from the service's Rust types (webbft-typescript): change them, not this file.
 
 /**
+ * An operation that cannot be done in this state.
+ */
+export type CounterError = { "code": "overflow",
+/**
+ * The value, unchanged.
+ */
+value: number,
+/**
+ * In words.
+ */
+message: string, };
+
+/**
  * What a client may ask for in the total order.
  */
 export type Operation = { "op": "add",
@@ -22,19 +35,6 @@ export type Value = {
  * The counter's value.
  */
 value: number, };
-
-/**
- * An operation that cannot be done in this state.
- */
-export type CounterError = { "code": "overflow",
-/**
- * The value, unchanged.
- */
-value: number,
-/**
- * In words.
- */
-message: string, };
 
 /** What an operation takes: its fields without its name. */
 type Request<Op extends string, R = Extract<Operation | Query, { op: Op }>> = R extends unknown

@@ -1,109 +1,9 @@
 // Written from the service's Rust types (webbft-typescript): change them, not this file.
 
 /**
- * What a client may ask for in the total order.
- */
-export type Operation = { "op": "edit",
-/**
- * Which document.
- */
-doc: DocName,
-/**
- * The version that the spans refer to.
- */
-base: number,
-/**
- * Any short text, given back in the event so that the author recognises the edit.
- */
-tag: Tag,
-/**
- * What to replace.
- */
-spans: ReadonlyArray<Span>, } | { "op": "read",
-/**
- * Which document.
- */
-doc: DocName, };
-
-/**
- * Replaces the text in `from..to` by `insert`. An edit is a list of spans, all relative to the
- * same text, in ascending order, without overlap.
- */
-export type Span = {
-/**
- * Where the replaced text begins.
- */
-from: number,
-/**
- * Where it ends; equal to `from` for an insertion.
- */
-to: number,
-/**
- * What takes its place; empty for a deletion.
- */
-insert: string, };
-
-/**
  * A document's name: 1 to 64 letters, digits, `_` and `-`.
  */
 export type DocName = string;
-
-/**
- * An edit's name: at most 32 UTF-16 code units.
- */
-export type Tag = string;
-
-/**
- * What a client may read without ordering.
- */
-export type Query = { "op": "read",
-/**
- * Which document.
- */
-doc: DocName, } | { "op": "since",
-/**
- * Which document.
- */
-doc: DocName,
-/**
- * The version.
- */
-version: number, };
-
-/**
- * What `edit` gives.
- */
-export type Edited = {
-/**
- * The version that the edit made.
- */
-version: number, };
-
-/**
- * What `read` gives.
- */
-export type Read = {
-/**
- * The current version.
- */
-version: number,
-/**
- * Its text.
- */
-text: string, };
-
-/**
- * What `since` gives.
- */
-export type Edits = {
-/**
- * The current version.
- */
-version: number,
-/**
- * The edits that lead to it, in order.
- */
-edits: ReadonlyArray<EditEvent>, };
 
 /**
  * An accepted edit, as it is published.
@@ -129,6 +29,15 @@ time: number,
  * What it replaces in the text of the version before.
  */
 spans: ReadonlyArray<Span>, };
+
+/**
+ * What `edit` gives.
+ */
+export type Edited = {
+/**
+ * The version that the edit made.
+ */
+version: number, };
 
 /**
  * An operation or query that cannot be done in this state; nothing was changed.
@@ -166,6 +75,97 @@ documents: number,
  * [`MAX_TOTAL`].
  */
 size: number, });
+
+/**
+ * What `since` gives.
+ */
+export type Edits = {
+/**
+ * The current version.
+ */
+version: number,
+/**
+ * The edits that lead to it, in order.
+ */
+edits: ReadonlyArray<EditEvent>, };
+
+/**
+ * What a client may ask for in the total order.
+ */
+export type Operation = { "op": "edit",
+/**
+ * Which document.
+ */
+doc: DocName,
+/**
+ * The version that the spans refer to.
+ */
+base: number,
+/**
+ * Any short text, given back in the event so that the author recognises the edit.
+ */
+tag: Tag,
+/**
+ * What to replace.
+ */
+spans: ReadonlyArray<Span>, } | { "op": "read",
+/**
+ * Which document.
+ */
+doc: DocName, };
+
+/**
+ * What a client may read without ordering.
+ */
+export type Query = { "op": "read",
+/**
+ * Which document.
+ */
+doc: DocName, } | { "op": "since",
+/**
+ * Which document.
+ */
+doc: DocName,
+/**
+ * The version.
+ */
+version: number, };
+
+/**
+ * What `read` gives.
+ */
+export type Read = {
+/**
+ * The current version.
+ */
+version: number,
+/**
+ * Its text.
+ */
+text: string, };
+
+/**
+ * Replaces the text in `from..to` by `insert`. An edit is a list of spans, all relative to the
+ * same text, in ascending order, without overlap.
+ */
+export type Span = {
+/**
+ * Where the replaced text begins.
+ */
+from: number,
+/**
+ * Where it ends; equal to `from` for an insertion.
+ */
+to: number,
+/**
+ * What takes its place; empty for a deletion.
+ */
+insert: string, };
+
+/**
+ * An edit's name: at most 32 UTF-16 code units.
+ */
+export type Tag = string;
 
 /** What an operation takes: its fields without its name. */
 type Request<Op extends string, R = Extract<Operation | Query, { op: Op }>> = R extends unknown

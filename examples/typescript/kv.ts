@@ -1,6 +1,62 @@
 // Written from the service's Rust types (webbft-typescript): change them, not this file.
 
 /**
+ * What `cas` gives.
+ */
+export type Compared = {
+/**
+ * Whether the key held what was expected, and now holds the new value.
+ */
+swapped: boolean,
+/**
+ * What the key holds now.
+ */
+value: string | null, };
+
+/**
+ * A key and its value; also the event of a change.
+ */
+export type Entry = {
+/**
+ * The key.
+ */
+key: string,
+/**
+ * What it holds; `null` in the event of a deletion.
+ */
+value: string | null, };
+
+/**
+ * An operation that cannot be done in this state.
+ */
+export type KvError = { "code": "full",
+/**
+ * In bytes.
+ */
+limit: number,
+/**
+ * In words.
+ */
+message: string, };
+
+/**
+ * Which entries to list.
+ */
+export type List = {
+/**
+ * What their keys begin with; the empty text for all.
+ */
+prefix: string,
+/**
+ * How many at most; no more than [`MAX_LIST`] in any case.
+ */
+limit?: number,
+/**
+ * Only keys after this one.
+ */
+after?: string | null, };
+
+/**
  * What a client may ask for in the total order.
  */
 export type Operation = { "op": "put",
@@ -34,21 +90,17 @@ value: string, } | { "op": "get",
 key: string, } | { "op": "list" } & List;
 
 /**
- * Which entries to list.
+ * What `list` gives.
  */
-export type List = {
+export type Page = {
 /**
- * What their keys begin with; the empty text for all.
+ * In order of their keys.
  */
-prefix: string,
+entries: ReadonlyArray<Entry>,
 /**
- * How many at most; no more than [`MAX_LIST`] in any case.
+ * Whether there are more entries after these.
  */
-limit?: number,
-/**
- * Only keys after this one.
- */
-after?: string | null, };
+more: boolean, };
 
 /**
  * What a client may read without ordering.
@@ -76,58 +128,6 @@ export type Written = {
  * What the key held before.
  */
 previous: string | null, };
-
-/**
- * What `cas` gives.
- */
-export type Compared = {
-/**
- * Whether the key held what was expected, and now holds the new value.
- */
-swapped: boolean,
-/**
- * What the key holds now.
- */
-value: string | null, };
-
-/**
- * What `list` gives.
- */
-export type Page = {
-/**
- * In order of their keys.
- */
-entries: ReadonlyArray<Entry>,
-/**
- * Whether there are more entries after these.
- */
-more: boolean, };
-
-/**
- * A key and its value; also the event of a change.
- */
-export type Entry = {
-/**
- * The key.
- */
-key: string,
-/**
- * What it holds; `null` in the event of a deletion.
- */
-value: string | null, };
-
-/**
- * An operation that cannot be done in this state.
- */
-export type KvError = { "code": "full",
-/**
- * In bytes.
- */
-limit: number,
-/**
- * In words.
- */
-message: string, };
 
 /** What an operation takes: its fields without its name. */
 type Request<Op extends string, R = Extract<Operation | Query, { op: Op }>> = R extends unknown

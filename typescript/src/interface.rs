@@ -128,7 +128,9 @@ impl Interface {
     /// # Errors
     ///
     /// Where the types are not those of a service, see [`Error`].
-    pub fn render(self) -> Result<String, Error> {
+    pub fn render(mut self) -> Result<String, Error> {
+        // ts-rs gives dependencies in another order each time it is compiled.
+        self.declared.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(problem) = self.problem {
             return Err(problem);
         }

@@ -82,7 +82,7 @@ pub(crate) fn wasm() -> Result<PathBuf> {
     let package = path("js/webbft/wasm");
     let module = package.join("webbft_client_wasm_bg.wasm");
     // The input of the last complete run; equal bytes give equal results.
-    let stamp = target().join("xtask/client-leaner.wasm");
+    let stamp = target().join("xtask/client-instance.wasm");
     if module.is_file() && fs::read(&stamp).is_ok_and(|last| last == bytes) {
         phase.done("up to date");
         return Ok(module);
@@ -98,28 +98,16 @@ pub(crate) fn wasm() -> Result<PathBuf> {
             .arg(&compiled)
             // The package says where the module is, and `webbft/inline` that it is nowhere.
             .args(["--target", "no-modules", "--omit-default-module-path"])
-            .args(["--encode-into", "always"])
             .args(["--remove-name-section", "--remove-producers-section", "--out-dir"])
             .arg(&package),
         "wasm-bindgen could not read the compiled client.",
     )?;
-    let script = package.join("webbft_client_wasm.js");
-    let written = fs::read_to_string(&script).context("wasm-bindgen wrote no script")?;
-    rewrite(&script, glue::module)?;
-    rewrite(&package.join("webbft_client_wasm.d.ts"), |types| Ok(glue::types(types)))?;
+    rewrite(&package.join("webbft_client_wasm.js"), glue::module)?;
+    rewrite(&package.join("webbft_client_wasm.d.ts"), glue::types)?;
     let optimiser = tools::wasm_opt(&phase)?;
     phase.detail("wasm-opt");
-    // By way of the text format, in which names are easily replaced.
-    let unoptimised = target().join("xtask/client_bg.wat");
-    quiet(
-        &phase,
-        Command::new(&optimiser)
-            .arg(&module)
-            .args(["--all-features", "--emit-text", "--output"])
-            .arg(&unoptimised),
-        "wasm-opt could not read the client.",
-    )?;
-    rewrite(&unoptimised, |text| Ok(glue::imports(text, &written)))?;
+    let unoptimised = target().join("xtask/client_bg.wasm");
+    fs::rename(&module, &unoptimised).with_context(|| format!("no {}", shown(&module)))?;
     quiet(
         &phase,
         Command::new(optimiser)

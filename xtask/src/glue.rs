@@ -1,90 +1,87 @@
-//! Makes a module of what wasm-bindgen writes for `--target no-modules`.
+//! Makes a small module of what wasm-bindgen writes for `--target no-modules`.
 //!
 //! Its module targets keep one Wasm instance in a variable of the module, for good: after a panic
 //! the page would have to be reloaded. Its output for classic scripts is a function around that
 //! variable. Exported instead of called, it makes an instance as often as it is called.
+//!
+//! What this package has no use for is left out, since every page downloads it: fetching, which the
+//! package does itself; freeing what was collected, which goes with its instance; writing strings without an encoder; and the
+//! hashes in the names of imports, which say nothing and cannot be compressed.
 
 use anyhow::{Context, Result};
 
 const HEAD: &str = "let wasm_bindgen = (function(exports) {\n";
-const TAIL: &str = "})({ __proto__: null });";
-/// From here on the function knows how to fetch, compile and instantiate from whatever it is given.
-const LOADERS: &str = "    let wasmModule, wasmInstance, wasm;\n";
-/// What the package does without, each from its first to before its second text.
-const NEEDLESS: [(&str, &str); 6] = [
-    // Where the script is: the package says where the Wasm is.
-    ("    let script_src;\n", "    /**\n     * A client."),
-    // An instance goes with its only client: nobody has to give its memory back piece by piece.
-    ("            CoreFinalization.unregister(this);\n", "            return ptr;"),
-    ("            CoreFinalization.register(", "            return this;"),
-    ("    const CoreFinalization", "    function getArrayU16FromWasm0("),
-    // `free` by another name.
-    ("    if (Symbol.dispose)", "    exports.Core = Core;"),
-    // A way to pass strings that is quicker than TextEncoder alone; they are few and short.
-    ("        let len = arg.length;\n", "    }\n\n    function takeFromExternrefTable0("),
-];
-/// In place of that: the package compiles the module by itself.
-const LOADER: &str = "    let wasm;
+const SCRIPT: (&str, &str) = ("    let script_src;\n", "    /**\n");
+const LOADER: &str = "    let wasmModule, wasmInstance, wasm;\n";
+const REGISTRY: (&str, &str) = ("    const CoreFinalization = ", "    function ");
+/// Writing ASCII in place is faster than encoding, for texts that are longer than a view has.
+const IN_PLACE: (&str, &str) = ("        let len = arg.length;\n", "    function ");
+const FALLBACK: (&str, &str) = ("    if (!('encodeInto' in ", "    let ");
+const TAIL: &str = "    let wasm;
     async function instantiate(module) {
-        wasm = (await WebAssembly.instantiate(module, __wbg_get_imports())).exports;
+        const given = Object.values(__wbg_get_imports())[0];
+        const imports = {};
+        for (const { module: from, name } of WebAssembly.Module.imports(module)) {
+            (imports[from] ??= {})[name] = given[name.replace(/_[0-9a-f]{16}$/, '')];
+        }
+        wasm = (await WebAssembly.instantiate(module, imports)).exports;
         wasm.__wbindgen_start();
     }
-
     return Object.assign(instantiate, exports);
+}
 ";
 
 /// The JavaScript, exporting the function as `glue`.
 pub(crate) fn module(script: &str) -> Result<String> {
     let (before, rest) = script.split_once(HEAD).context(CHANGED)?;
-    let (body, after) = rest.rsplit_once(TAIL).context(CHANGED)?;
-    let (body, _) = body.split_once(LOADERS).context(CHANGED)?;
-    let mut body = body.to_owned();
-    for (from, to) in NEEDLESS {
-        body = without(&body, from, to)?;
+    let (body, _) = rest.split_once(LOADER).context(CHANGED)?;
+    let body = without(&without(body, SCRIPT)?, REGISTRY)?;
+    let body = without(&body, FALLBACK)?;
+    let (body, strings) = body.split_once(IN_PLACE.0).context(CHANGED)?;
+    let (_, strings) = strings.split_once(IN_PLACE.1).context(CHANGED)?;
+    let body = body.replace("if (realloc === undefined) {", "{");
+    let body = [&body, "    }\n\n", IN_PLACE.1, strings].concat();
+    let mut text =
+        format!("{before}export function glue() {{\n    const exports = {{ __proto__: null }};\n");
+    for line in body.lines().filter(|line| !line.contains("CoreFinalization.")) {
+        text.push_str(&without_hash(line));
+        text.push('\n');
     }
-    let mut module = format!(
-        "{before}export function glue() {{\n    const exports = {{ __proto__: null }};\n{body}{LOADER}}}{after}"
-    );
-    for (long, short) in short_names(script) {
-        module = module.replace(&format!("{long}: function"), &format!("{short}: function"));
-    }
-    Ok(module)
-}
-
-/// The Wasm's text with the short names that `module` gives to what `script` offers to it.
-pub(crate) fn imports(text: &str, script: &str) -> String {
-    short_names(script).into_iter().fold(text.to_owned(), |text, (long, short)| {
-        text.replace(&format!("\"{long}\""), &format!("\"{short}\""))
-    })
-}
-
-/// The text without what is from `from` to before `to`.
-fn without(text: &str, from: &str, to: &str) -> Result<String> {
-    let (before, rest) = text.split_once(from).context(CHANGED)?;
-    let end = rest.find(to).context(CHANGED)?;
-    Ok(format!("{before}{}", &rest[end..]))
-}
-
-/// What the glue offers to the Wasm, under names with a hash each, and short names in their place.
-fn short_names(script: &str) -> Vec<(&str, String)> {
-    script
-        .lines()
-        .filter_map(|line| line.trim_start().split_once(": function("))
-        .map(|(name, _)| name)
-        .filter(|name| name.starts_with("__wb"))
-        .enumerate()
-        .map(|(index, name)| (name, format!("f{index}")))
-        .collect()
+    Ok(text + TAIL)
 }
 
 /// Its types.
-pub(crate) fn types(declarations: &str) -> String {
-    format!(
-        "{declarations}\nexport type Core = wasm_bindgen.Core;\nexport type Sink = wasm_bindgen.Sink;\n\
-         /** What belongs to one instance of the Wasm; call it first. */\n\
-         export function glue(): typeof wasm_bindgen &\n    \
-         ((module: WebAssembly.Module) => Promise<unknown>);\n"
-    )
+pub(crate) fn types(declarations: &str) -> Result<String> {
+    let (body, _) = declarations.split_once("declare type InitInput").context(CHANGED)?;
+    Ok(format!(
+        "{body}\nexport type Core = wasm_bindgen.Core;\nexport type Sink = wasm_bindgen.Sink;\n\
+         /** What belongs to one instance of the Wasm; to be called before the rest is used. */\n\
+         export interface Instance {{\n    (module: WebAssembly.Module): Promise<void>;\n    \
+         readonly Core: typeof wasm_bindgen.Core;\n    \
+         readonly panicMessage: typeof wasm_bindgen.panicMessage;\n}}\n\
+         export function glue(): Instance;\n"
+    ))
+}
+
+/// Leaves out what begins with the first text, up to the second.
+fn without(text: &str, (from, to): (&str, &str)) -> Result<String> {
+    let (before, rest) = text.split_once(from).context(CHANGED)?;
+    let end = rest.find(to).context(CHANGED)?;
+    Ok([before, &rest[end..]].concat())
+}
+
+/// `__wbg_name_0123456789abcdef: function(` becomes `__wbg_name: function(`.
+fn without_hash(line: &str) -> String {
+    let Some((name, rest)) = line.split_once(": function(") else { return line.to_owned() };
+    let name = match name.rsplit_once('_') {
+        Some((short, hash))
+            if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            short
+        }
+        _ => name,
+    };
+    [name, ": function(", rest].concat()
 }
 
 const CHANGED: &str = "wasm-bindgen's output for --target no-modules has another shape than \
@@ -95,28 +92,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_function_is_exported() {
-        let needless: String = NEEDLESS.iter().map(|(from, to)| format!("{from}…{to}\n")).collect();
-        let kept: String = NEEDLESS.iter().map(|(_, to)| format!("{to}\n")).collect();
+    fn the_function_is_exported_without_what_is_not_needed() {
         let script = format!(
-            "{HEAD}{needless}        __wbg_a_0f: function(x) {{}},\n\
-             {LOADERS}    return f;\n{TAIL}\n"
+            "{HEAD}    let script_src;\n    if (x) {{}}\n\n    /**\n     * Docs.\n     */\n    \
+             class Core {{\n            CoreFinalization.unregister(this);\n    }}\n            \
+             __wbg_open_9b2fb78b46991b8e: function(arg0) {{\n            \
+             __wbindgen_init: function() {{\n    const CoreFinalization = x;\n\n    \
+             function f() {{}}\n    function passStringToWasm0() {{\n        if (realloc === undefined) \
+             {{\n        }}\n        let len = arg.length;\n    }}\n\n    function g() {{}}\n    \
+             if (!('encodeInto' in x)) {{\n    }}\n\n    let y;\n{LOADER}    rest\n}})({{ __proto__: null }});\n"
         );
         assert_eq!(
             module(&script).unwrap(),
             format!(
-                "export function glue() {{\n    const exports = {{ __proto__: null }};\n{kept}        \
-                 f0: function(x) {{}},\n{LOADER}}}\n"
+                "export function glue() {{\n    const exports = {{ __proto__: null }};\n    /**\n     \
+                 * Docs.\n     */\n    class Core {{\n    }}\n            \
+                 __wbg_open: function(arg0) {{\n            __wbindgen_init: function() {{\n    \
+                 function f() {{}}\n    function passStringToWasm0() {{\n        {{\n        }}\n    \
+                 }}\n\n    function g() {{}}\n    let y;\n{TAIL}"
             )
-        );
-        assert_eq!(
-            imports("(import \"./a.js\" \"__wbg_a_0f\" (func $__wbg_a_0f))", &script),
-            "(import \"./a.js\" \"f0\" (func $__wbg_a_0f))"
         );
     }
 
     #[test]
     fn another_shape_is_refused() {
         assert_eq!(module("export class Core {}").unwrap_err().to_string(), CHANGED);
+        assert_eq!(types("export class Core {}").unwrap_err().to_string(), CHANGED);
     }
 }

@@ -1,6 +1,7 @@
 //! The project's own commands. `cargo xtask --help` lists them; CONTRIBUTING.md says when to use which.
 #![allow(clippy::print_stdout, reason = "a command-line program reports on standard output")]
 
+mod bench;
 mod builds;
 mod cluster;
 mod demo;
@@ -55,6 +56,8 @@ enum Command {
     Mutants(mutants::Args),
     /// Feed hostile input to decoders, replicas and clients, guided by coverage
     Fuzz(fuzz::Args),
+    /// Measure speed and CPU time against the floor: the same clients and no ordering
+    Bench(bench::Args),
     /// Pack the npm package, check it, and print its sizes and exports
     Package(package::Args),
     /// Take the screenshots of the README from a running demo
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::CheckHistory(args) => sim::check_history(&args),
         Command::Mutants(args) => mutants::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Package(args) => package::run(&args),
         Command::Screenshots(args) => screenshots::run(&args),
     });

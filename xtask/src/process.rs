@@ -78,6 +78,11 @@ impl Child {
         Ok(Child { child, terminate, ended: None })
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The status if the child has ended.
     pub(crate) fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {

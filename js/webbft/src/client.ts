@@ -201,9 +201,6 @@ export class WebBftClient<S extends Service> implements Client<S> {
     const { transport = 'auto' } = this.#options;
     const http = httpTransport((url, init) => fetch(url, init));
     if (transport === 'http') return only('http', http);
-    if (transport !== 'auto' && transport !== 'websocket') {
-      throw new WebBftError('INPUT', "transport must be 'auto', 'websocket' or 'http'");
-    }
     const WebSocket = this.#options.WebSocket ?? (await findWebSocket());
     if (typeof WebSocket !== 'function') {
       if (WebSocket === undefined && transport === 'auto') return only('http', http);
@@ -223,7 +220,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
     try {
       return (await storedKey(view.service)) ?? randomKey();
     } catch (error) {
-      this.#log('warn', 'the key cannot be stored; this client has one of its own', { error });
+      this.#log('warn', 'the key cannot be stored', { error });
       return randomKey();
     }
   }
@@ -284,7 +281,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
       const view = await this.#fetchView();
       if (!this.#closed) this.#change(view);
     } catch (error) {
-      this.#log('warn', 'the replicas are in another view, which could not be got', { error });
+      this.#log('warn', 'the new view could not be got', { error });
     } finally {
       this.#fetching = false;
     }

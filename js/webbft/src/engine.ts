@@ -116,7 +116,7 @@ export class Engine {
     try {
       if (this.#core) this.#enter((core) => core.close());
     } catch (error) {
-      this.#host.log('error', 'the client crashed while it was closed', { error });
+      this.#host.log('error', 'crashed while closing', { error });
     }
     // Lets the core say what it knows about the calls that are cut short.
     this.#pump();
@@ -131,7 +131,7 @@ export class Engine {
    * called from here.
    */
   retire(): Pending[] {
-    const moved = [...this.#feeds.values()].map((feed) => feed.subscribe);
+    const moved: Pending[] = [...this.#feeds.values()];
     this.#moved = moved;
     for (const call of [...this.#calls.keys()]) this.input((core) => core.cancel(call));
     this.#feeds.clear();
@@ -296,8 +296,6 @@ export class Engine {
     if (!pending) return;
     if (pending.again === 'always' || (pending.again === 'unsent' && outcome === 'not-sent')) {
       this.#moved?.push(pending);
-    } else if (pending.again === 'never') {
-      pending.failed(new WebBftError('CLOSED', 'the view has changed'));
     } else {
       const message = 'the view has changed while the call was under way';
       pending.failed(new WebBftError('VIEW', message, { outcome, quorum }));

@@ -13,15 +13,14 @@ export async function instantiate(module: WebAssembly.Module): Promise<CoreModul
   };
 }
 
-/** The Wasm's class with effects as objects. */
+/** The Wasm's object, giving effects and the status as objects. */
 function bind(core: WasmCore): Core {
   const sink = new EffectSink();
-  const poll = core.poll.bind(core);
-  const status = core.status.bind(core);
+  const { poll, status } = core;
   return Object.assign(core, {
-    poll: () => (poll(sink) ? sink.take() : undefined),
+    poll: () => (poll.call(core, sink) ? sink.take() : undefined),
     status: () => {
-      status(sink);
+      status.call(core, sink);
       return sink.takeStatus();
     },
   });

@@ -2,15 +2,11 @@ import type { Core } from './core.js';
 import { WebBftError } from './errors.js';
 import type { Evidence } from './types.js';
 
-/** Receives what a subscription of the core brings. */
-export interface Feed {
-  /** Names it in events. */
-  readonly id: string;
+/** A call that subscribes, and receives what its subscription brings. */
+export interface Feed extends Pending {
   readonly topic: string;
   event(number: bigint, payload: Uint8Array, evidence: Evidence): void;
   gap(missedFrom: bigint, next: bigint): void;
-  /** The call that subscribed. */
-  readonly subscribe: Pending;
   /** It is over, though nobody unsubscribed. */
   ended(error: WebBftError): void;
 }

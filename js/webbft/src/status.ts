@@ -35,29 +35,21 @@ export function offline(status: Status): WebBftError {
 
 /** What makes replicas useless to this client, until somebody does something about it. */
 const OBSTACLES = {
-  view: ['VIEW', 'are in another view: get the current one, and give it to updateView()'],
-  service: ['VIEW', 'belong to another service: take the view of the service you mean'],
-  version: ['PROTOCOL', 'speak another version of the protocol: update this package, or them'],
-  key: [
-    'AUTH',
-    'do not hold the keys that the view says: take the view that these replicas were set up ' +
-      'with; if this is it, somebody else answers in their place',
-  ],
+  view: ['VIEW', 'are in another view: give the current one to updateView()'],
+  service: ['VIEW', 'belong to another service: take the view of yours'],
+  version: ['PROTOCOL', 'speak another version of the protocol: update this package or them'],
+  key: ['AUTH', 'do not prove the keys in the view: is it theirs, or somebody in their place?'],
 } as const;
 
 /** The error where waiting for a quorum is in vain; whoever says so may be lying, though. */
 export function explained(status: Status, init: ErrorInit = {}): WebBftError | undefined {
   const { replicas, n, needed } = status;
-  const found = replicas.map((replica) => ({ id: replica.id, what: obstacle(replica) }));
-  const useless = found.filter(({ what }) => what !== undefined);
-  if (needed === 0 || n - useless.length >= needed) return undefined;
-  const of = (kind: string) => useless.filter(({ what }) => what === kind).map(({ id }) => id);
-  const kinds = Object.entries(OBSTACLES).map(([kind, [code, text]]) => {
-    return { code, text, ids: of(kind) };
-  });
-  const [worst] = kinds.sort((a, b) => b.ids.length - a.ids.length);
-  if (!worst) return undefined;
-  return new WebBftError(worst.code, `replicas ${worst.ids.join(', ')} ${worst.text}`, init);
+  const found = replicas.flatMap((replica) => obstacle(replica) ?? []);
+  const count = (kind: string) => found.filter((other) => other === kind).length;
+  const [worst] = [...found].sort((a, b) => count(b) - count(a));
+  if (!worst || needed === 0 || n - found.length >= needed) return undefined;
+  const [code, text] = OBSTACLES[worst];
+  return new WebBftError(code, `${count(worst)} of ${n} replicas ${text}`, init);
 }
 
 function obstacle(replica: Replica): keyof typeof OBSTACLES | undefined {

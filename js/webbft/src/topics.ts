@@ -76,8 +76,8 @@ export class Topics {
         begin: (core) => core.unsubscribe(subscription),
         completed: () => resolve(),
         failed: (error) =>
-          // It is over already, or the client closes and takes it along.
-          error.code === 'INPUT' || error.code === 'CLOSED' ? resolve() : reject(error),
+          // It is over already, or goes with the client or the view.
+          ['INPUT', 'CLOSED', 'VIEW'].includes(error.code) ? resolve() : reject(error),
       });
     });
   }
@@ -88,7 +88,7 @@ export class Topics {
 }
 
 /** One topic: the call that subscribes to it, and what its events go to. */
-class Topic implements Pending, Feed {
+class Topic implements Feed {
   readonly id: string;
   readonly topic: string;
   readonly again = 'always';
@@ -108,10 +108,6 @@ class Topic implements Pending, Feed {
   }
 
   get feed(): Feed {
-    return this;
-  }
-
-  get subscribe(): Pending {
     return this;
   }
 

@@ -8,8 +8,10 @@ interface FileSystem {
   readFile(url: URL): Promise<BufferSource>;
 }
 
-const byUrl = new Map<string, Promise<WebAssembly.Module>>();
-const byObject = new WeakMap<object, Promise<WebAssembly.Module>>();
+type Modules = Pick<Map<unknown, Promise<WebAssembly.Module>>, 'get' | 'set' | 'delete'>;
+
+const byAddress: Modules = new Map();
+const byObject = new WeakMap() as unknown as Modules;
 
 /** An instance of the Wasm for one client. */
 export async function loadWasm(source: WasmSource): Promise<CoreModule> {
@@ -27,24 +29,20 @@ export async function loadWasm(source: WasmSource): Promise<CoreModule> {
  */
 export function compileWasm(source: WasmSource): Promise<WebAssembly.Module> {
   const key = source instanceof URL ? source.href : source;
-  const known = typeof key === 'string' ? byUrl.get(key) : byObject.get(key);
+  const compiled = typeof key === 'string' ? byAddress : byObject;
+  const known = compiled.get(key);
   if (known) return known;
   const module = compile(source).catch((cause: unknown) => {
-    if (typeof key === 'string') byUrl.delete(key);
-    else byObject.delete(key);
+    compiled.delete(key);
     throw unloadable(cause);
   });
-  if (typeof key === 'string') byUrl.set(key, module);
-  else byObject.set(key, module);
+  compiled.set(key, module);
   return module;
 }
 
 async function compile(source: WasmSource): Promise<WebAssembly.Module> {
   if ((globalThis as { WebAssembly?: unknown }).WebAssembly === undefined) {
-    throw new WebBftError(
-      'WASM_UNAVAILABLE',
-      'this environment has no WebAssembly',
-    );
+    throw new WebBftError('WASM_UNAVAILABLE', 'this environment has no WebAssembly');
   }
   const given = await compilable(source);
   if (given instanceof Response) return WebAssembly.compileStreaming(given);
@@ -66,7 +64,7 @@ async function compilable(source: WasmSource): Promise<unknown> {
 function checked(source: unknown, url?: URL): unknown {
   if (!(source instanceof Response)) return source;
   const name = url ?? (source.url || 'the response');
-  const remedy = 'say in the option wasm where the .wasm file is';
+  const remedy = "serve the package's .wasm file there, or name its place in the option wasm";
   if (!source.ok) throw new Error(`${name} answers ${source.status}; ${remedy}`);
   const type = source.headers.get('content-type') ?? '';
   if (/html/i.test(type)) throw new Error(`${name} is a page of HTML, not Wasm; ${remedy}`);
@@ -76,8 +74,10 @@ function checked(source: unknown, url?: URL): unknown {
 
 function unloadable(cause: unknown): WebBftError {
   if (cause instanceof WebBftError) return cause;
-  const hint = /csp|content.security|unsafe-eval/i.test(String(cause))
-    ? "; the page's Content-Security-Policy must allow script-src 'wasm-unsafe-eval'"
+  const refused = cause instanceof WebAssembly.CompileError || cause instanceof EvalError;
+  const hint =
+    refused && /csp|content.security|unsafe-eval/i.test(cause.message)
+      ? "; the page's Content-Security-Policy must allow script-src 'wasm-unsafe-eval'"
       : '';
   const message = `the WebBFT Wasm could not be loaded: ${cause}${hint}`;
   return new WebBftError('WASM_LOAD', message, { cause });

@@ -1,7 +1,7 @@
 // The package in a page, while replicas misbehave, stop and come back.
 
 import assert from 'node:assert/strict';
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
@@ -45,7 +45,7 @@ globalThis.loaded = true;
 let folder;
 let browser;
 let cluster;
-let stopped = [];
+const stopped = [];
 
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'webbft-faults-'));
@@ -64,8 +64,7 @@ after(async () => {
   if (folder) await rm(folder, { recursive: true, force: true });
 });
 afterEach(async () => {
-  for (const pid of stopped) process.kill(pid, 'SIGCONT');
-  stopped = [];
+  resume();
   const stopping = cluster;
   cluster = undefined;
   await stopping?.stop();
@@ -77,6 +76,27 @@ async function open(options = {}) {
   await page.goto(cluster.replicas[0].url);
   await page.waitForFunction(() => globalThis.loaded);
   return page;
+}
+
+/** Stops replicas until `resume`. The signal is sent at once, but each thread stops by and by. */
+async function pause(ids) {
+  for (const id of ids) {
+    const { pid } = cluster.replicas[id];
+    process.kill(pid, 'SIGSTOP');
+    stopped.push(pid);
+    if (process.platform !== 'linux') continue;
+    await until(`every thread of replica ${id} has stopped`, async () => {
+      const tasks = `/proc/${pid}/task`;
+      const threads = await readdir(tasks);
+      const stats = threads.map((thread) => readFile(`${tasks}/${thread}/stat`, 'utf8'));
+      // The state is after the name, which is in parentheses.
+      return (await Promise.all(stats)).every((stat) => /\) T [^)]*$/.test(stat));
+    });
+  }
+}
+
+function resume() {
+  for (const pid of stopped.splice(0)) process.kill(pid, 'SIGCONT');
 }
 
 const status = (page) => page.evaluate(() => JSON.parse(JSON.stringify(client.status)));
@@ -123,11 +143,7 @@ test('with f + 1 replicas stopped a call names who is silent; it succeeds when t
   const page = await open();
   await page.evaluate(() => open({}, 'all'));
   assert.deepEqual((await page.evaluate(() => put('before'))).previous, null);
-  for (const id of [2, 3]) {
-    const { pid } = cluster.replicas[id];
-    process.kill(pid, 'SIGSTOP');
-    stopped.push(pid);
-  }
+  await pause([2, 3]);
   const error = await page.evaluate((timeoutMs) => put('during', { timeoutMs }), SHORT_MS);
   assert.equal(error.is, true, JSON.stringify(error));
   assert.ok(['TIMEOUT', 'NO_QUORUM'].includes(error.code), JSON.stringify(error));
@@ -137,8 +153,7 @@ test('with f + 1 replicas stopped a call names who is silent; it succeeds when t
   assert.ok(silent.includes(2) && silent.includes(3), JSON.stringify(error.quorum));
 
   const waiting = page.evaluate(() => put('after', { timeoutMs: 30_000 }));
-  for (const pid of stopped) process.kill(pid, 'SIGCONT');
-  stopped = [];
+  resume();
   // What was called before may be executed too, before it or not at all.
   const { previous } = await waiting;
   assert.ok(['before', 'during'].includes(previous), previous);
@@ -149,15 +164,13 @@ test('with f + 1 replicas stopped a call names who is silent; it succeeds when t
 
 test('with f + 1 replicas gone connecting says which; it succeeds when they are back', async () => {
   const page = await open();
-  for (const id of [1, 2, 3]) process.kill(cluster.replicas[id].pid, 'SIGSTOP');
-  stopped = cluster.replicas.slice(1).map(({ pid }) => pid);
+  await pause([1, 2, 3]);
   const error = await page.evaluate((timeoutMs) => start({ timeoutMs }), SHORT_MS);
   assert.equal(error.code, 'NO_QUORUM', JSON.stringify(error));
   for (const id of [1, 2, 3]) {
     assert.ok(error.message.includes(new URL(cluster.replicas[id].url).host), error.message);
   }
-  for (const pid of stopped) process.kill(pid, 'SIGCONT');
-  stopped = [];
+  resume();
   await page.evaluate(() => open({ timeoutMs: 30_000 }));
   await page.close();
 });

@@ -6,7 +6,8 @@ mod common;
 use bytes::Bytes;
 use common::Net;
 use webbft_protocol::membership::{Cid, Digest};
-use webbft_protocol::replica::Parameters;
+use webbft_protocol::replica::{ClientFault, Parameters};
+use webbft_protocol::wire::limits::MAX_ANNOUNCEMENT;
 use webbft_protocol::wire::{
     ClientHeader, Frame, Operation, Refusal, ReplicaFrame, ReplicaHeader, Topic,
 };
@@ -110,6 +111,59 @@ fn a_pong_carries_the_heads() {
     let [pong, heads] = &received(&mut net, reader, 2)[..] else { panic!("two frames") };
     assert!(matches!(pong.header, ReplicaHeader::Pong { nonce: 5, last_cid: Cid(2), .. }));
     assert_eq!(heads.header, ReplicaHeader::Heads { session, heads: vec![(topic(), 1)] });
+}
+
+/// P5: an announcement reaches the topic's other subscribers, in the name of its sender, and nobody
+/// else; only a subscriber may announce.
+#[test]
+fn announcements_reach_the_other_subscribers() {
+    let mut net = Net::new(4, 1);
+    let (sender, reader) = (subscriber(&mut net), subscriber(&mut net));
+    let stranger = net.client();
+    net.invoke(stranger, 1, "a");
+    net.run();
+    let everyone = [sender, reader, stranger];
+    for client in everyone {
+        received(&mut net, client, 2);
+    }
+    for client in [stranger, sender] {
+        let session = net.clients[client].session;
+        let header = ClientHeader::Announce { session, topic: topic(), number: 7 };
+        net.send(client, 2, &Frame::new(header, Bytes::from_static(b"here"))).unwrap();
+    }
+    net.run();
+    let header = ReplicaHeader::Announcement {
+        session: net.clients[reader].session,
+        topic: topic(),
+        sender: net.id(sender, 1).session_key(),
+        number: 7,
+    };
+    let got = everyone.map(|client| received(&mut net, client, 2));
+    assert_eq!(got, [vec![], vec![Frame::new(header, Bytes::from_static(b"here"))], vec![]]);
+}
+
+/// P5: what one client may make a replica send to all subscribers is limited.
+#[test]
+fn announcements_are_limited() {
+    let mut net = Net::new(4, 1);
+    let (sender, reader) = (subscriber(&mut net), subscriber(&mut net));
+    let announce = |net: &mut Net, numbers: std::ops::RangeInclusive<u64>| {
+        for number in numbers {
+            let session = net.clients[sender].session;
+            let header = ClientHeader::Announce { session, topic: topic(), number };
+            net.send(sender, 1, &Frame::bare(header)).unwrap();
+        }
+        net.run();
+        received(net, reader, 1).len()
+    };
+    assert_eq!(announce(&mut net, 1..=150), 100);
+    net.wait_ms(1000);
+    assert_eq!(announce(&mut net, 151..=300), 50);
+    let session = net.clients[sender].session;
+    let header = ClientHeader::Announce { session, topic: topic(), number: 301 };
+    let frame = Frame::new(header, Bytes::from(vec![0; MAX_ANNOUNCEMENT + 1]));
+    let fault = ClientFault::AnnouncementTooLong(MAX_ANNOUNCEMENT + 1);
+    assert_eq!(net.send(sender, 1, &frame), Err(fault));
 }
 
 /// R2: an answer is dated with the last instance that could have changed it, as the service says.

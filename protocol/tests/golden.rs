@@ -146,6 +146,10 @@ fn client_headers() {
                 &ClientHeader::FetchEvent { session: SESSION, topic: topic(), number: 6 },
             ),
             pin("ping", &ClientHeader::Ping { nonce: 1 << 40 }),
+            pin(
+                "announce",
+                &ClientHeader::Announce { session: SESSION, topic: topic(), number: 8 },
+            ),
         ]
     );
 }
@@ -221,6 +225,15 @@ fn replica_headers() {
                 &ReplicaHeader::Heads {
                     session: SESSION,
                     heads: vec![(topic(), 1), (topic(), 300)]
+                },
+            ),
+            pin(
+                "announcement",
+                &ReplicaHeader::Announcement {
+                    session: SESSION,
+                    topic: topic(),
+                    sender: request(1, Operation::Unsubscribe(topic())).id.session_key(),
+                    number: 8,
                 },
             ),
         ]

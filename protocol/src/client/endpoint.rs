@@ -226,6 +226,17 @@ impl Endpoint {
         call
     }
 
+    /// Tells a subscription's other subscribers something at once (rule P5): neither ordered nor
+    /// kept, lost where links fail, and where one client announces more than fifty a second.
+    ///
+    /// # Errors
+    /// Where there is no such subscription, the client is closed, or the payload too large.
+    pub fn announce(&mut self, subscription: CallId, payload: Bytes) -> Result<(), InvokeError> {
+        let announced = self.proxy.announce(subscription, payload);
+        self.flush();
+        announced
+    }
+
     /// Stops waiting for a call. One that has been sent may be executed all the same; the
     /// `Failed` event says so.
     pub fn cancel(&mut self, now: Now, call: CallId) {

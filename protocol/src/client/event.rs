@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::membership::{Cid, ReplicaSet, ViewNumber};
+use crate::membership::{Cid, ClientId, ReplicaSet, ViewNumber};
 use crate::wire::{Refusal, Topic, limits};
 
 /// Names a call of one endpoint, and the subscription that a `subscribe` call makes. Ascending,
@@ -91,6 +91,12 @@ pub enum InvokeError {
     /// The payload is larger than the replicas accept.
     #[error("the payload has {0} bytes; at most {max} are allowed", max = limits::MAX_PAYLOAD)]
     PayloadTooLarge(usize),
+    /// The payload of an announcement is larger than the replicas forward.
+    #[error(
+        "an announcement has at most {max} bytes; this one has {0}",
+        max = limits::MAX_ANNOUNCEMENT
+    )]
+    AnnouncementTooLarge(usize),
     /// Not a subscription of this client, or one that has ended.
     #[error("there is no such subscription")]
     NoSubscription,
@@ -186,6 +192,18 @@ pub enum ClientEvent {
         missed_from: u64,
         /// The next event to be delivered.
         next: u64,
+    },
+    /// Another subscriber of a topic said this in passing, by the word of f + 1 replicas. It is no
+    /// part of the total order, and some may be lost.
+    Announcement {
+        /// The subscription.
+        subscription: CallId,
+        /// The topic.
+        topic: Topic,
+        /// Who announced it.
+        client: ClientId,
+        /// What.
+        payload: Bytes,
     },
     /// Something speaks against a replica.
     Suspect {

@@ -3,6 +3,7 @@
 //! [`Endpoint`] is what drivers use: bytes in, bytes out. It keeps a link to every replica and
 //! composes them with the [`ServiceProxy`], which does the voting and knows no bytes.
 
+mod announcements;
 mod calls;
 mod endpoint;
 mod event;

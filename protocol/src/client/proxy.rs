@@ -7,6 +7,7 @@ use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
+use super::announcements::{Announcements, Claim};
 use super::calls::{Call, Purpose};
 use super::event::{CallError, CallId, ClientEvent, InvokeError, SuspectReason};
 use super::options::EndpointOptions;
@@ -75,6 +76,7 @@ pub struct ServiceProxy {
     pub(super) nonces: Table<u64, CallId>,
     pub(super) recent: VecDeque<Finished>,
     pub(super) subscriptions: Table<CallId, Subscription>,
+    pub(super) announcements: Announcements,
     pub(super) timers: Timers,
     /// The latest instance that a quorum confirmed to this client.
     pub(super) min_cid: Cid,
@@ -112,6 +114,7 @@ impl ServiceProxy {
             nonces: Table::default(),
             recent: VecDeque::new(),
             subscriptions: Table::default(),
+            announcements: Announcements::new(view.n()),
             timers: Timers::default(),
             min_cid: Cid::ZERO,
             next_call: 1,
@@ -154,7 +157,7 @@ impl ServiceProxy {
         }
         let now = now.instant;
         let Frame { header, body, body_digest } = frame.into_inner();
-        let given = |full: bool| full.then_some((body, body_digest));
+        let given = |full: bool| full.then(|| (body.clone(), body_digest));
         match header {
             ReplicaHeader::Reply { session, number, view, cid, digest, full } => {
                 let statement = Statement { view, cid, digest };
@@ -190,6 +193,12 @@ impl ServiceProxy {
             ReplicaHeader::Heads { session, heads } => {
                 if session == self.session.id {
                     self.handle_heads(now, replica, &heads);
+                }
+            }
+            ReplicaHeader::Announcement { session, topic, sender, number } => {
+                if session == self.session.id {
+                    let claim = Claim { topic, sender, number, digest: body_digest };
+                    self.handle_announcement(replica, claim, body);
                 }
             }
         }
@@ -232,7 +241,7 @@ impl ServiceProxy {
     /// # Errors
     /// Where the client is closed or full, or the topic has a subscription.
     pub fn subscribe(&mut self, now: Now, topic: Topic) -> Result<CallId, InvokeError> {
-        if self.subscribed(&topic) {
+        if self.subscription_named(&topic).is_some() {
             return Err(InvokeError::AlreadySubscribed);
         }
         let operation = Operation::Subscribe(topic.clone());

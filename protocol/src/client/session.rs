@@ -27,6 +27,8 @@ pub(super) struct Session {
     pub(super) in_flight: Table<u64, CallId>,
     /// Replicas that say that the session has expired.
     pub(super) expired: ReplicaSet,
+    /// The number of the last announcement.
+    pub(super) announced: u64,
 }
 
 impl Session {
@@ -39,6 +41,7 @@ impl Session {
             next: 1,
             in_flight: Table::default(),
             expired: ReplicaSet::EMPTY,
+            announced: 0,
         }
     }
 

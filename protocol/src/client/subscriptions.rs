@@ -125,8 +125,10 @@ impl ServiceProxy {
         self.subscriptions.iter_mut().find(|(_, subscription)| subscription.topic == *topic)
     }
 
-    pub(super) fn subscribed(&self, topic: &Topic) -> bool {
-        self.subscriptions.values().any(|subscription| subscription.topic == *topic)
+    /// The subscription to a topic.
+    pub(super) fn subscription_named(&self, topic: &Topic) -> Option<CallId> {
+        let mut all = self.subscriptions.keys().zip(self.subscriptions.values());
+        all.find(|(_, subscription)| subscription.topic == *topic).map(|(id, _)| id)
     }
 
     /// The topic of a subscription that is in force and not about to end.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::announcements::Allowance;
 use super::output::{LinkId, ToClient};
 use super::queries::{Query, WaitingQueries};
 use crate::execution::{CachedReply, Event, Executed, Executor, QueryFault, Service};
 use crate::membership::{Cid, ClientId, Digest, SessionId, View};
 use crate::ordering::{Admission, Body};
-use crate::time::UnixMicros;
-use crate::wire::limits::{MAX_PAYLOAD, SMALL_RESULT};
+use crate::time::{Now, UnixMicros};
+use crate::wire::limits::{MAX_ANNOUNCEMENT, MAX_PAYLOAD, SMALL_RESULT};
 use crate::wire::{
     ClientFrame, ClientHeader, DecodeError, ExecutionResult, Frame, Operation, Refusal,
     ReplicaHeader, Request, RequestId, SessionKey, Topic, encode,
@@ -34,6 +35,9 @@ pub enum ClientFault {
     /// The query's payload is too large.
     #[error("a query of {0} bytes; at most {MAX_PAYLOAD} are allowed")]
     QueryTooLong(usize),
+    /// The announcement's payload is too large.
+    #[error("an announcement of {0} bytes; at most {MAX_ANNOUNCEMENT} are allowed")]
+    AnnouncementTooLong(usize),
     /// More sessions on one link than [`MAX_SESSIONS`].
     #[error("more than {MAX_SESSIONS} sessions on one link")]
     TooManySessions,
@@ -52,6 +56,7 @@ struct Link {
     client: ClientId,
     sessions: BTreeSet<SessionId>,
     awaiting: BTreeSet<RequestId>,
+    allowance: Allowance,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +105,12 @@ impl Clients {
     }
 
     pub(super) fn connect(&mut self, link: LinkId, client: ClientId) {
-        let state = Link { client, sessions: BTreeSet::new(), awaiting: BTreeSet::new() };
+        let state = Link {
+            client,
+            sessions: BTreeSet::new(),
+            awaiting: BTreeSet::new(),
+            allowance: Allowance::whole(),
+        };
         self.links.insert(link, state);
     }
 
@@ -120,7 +130,11 @@ impl Clients {
 
     /// Binds a session to the link it is used on. The client of the link is authenticated, and
     /// sessions are its own.
-    fn attach(&mut self, link: LinkId, session: SessionId) -> Result<SessionKey, ClientFault> {
+    pub(super) fn attach(
+        &mut self,
+        link: LinkId,
+        session: SessionId,
+    ) -> Result<SessionKey, ClientFault> {
         let state = self.links.get_mut(&link).ok_or(ClientFault::UnknownLink)?;
         if state.sessions.len() >= MAX_SESSIONS && !state.sessions.contains(&session) {
             return Err(ClientFault::TooManySessions);
@@ -135,7 +149,25 @@ impl Clients {
         self.out.push_back(ToClient { link, frame: Frame::bare(header) });
     }
 
-    fn send_body(&mut self, link: LinkId, header: ReplicaHeader, body: Bytes, digest: Digest) {
+    pub(super) fn allowance(&mut self, link: LinkId) -> Option<&mut Allowance> {
+        self.links.get_mut(&link).map(|link| &mut link.allowance)
+    }
+
+    /// Those of these sessions that are connected, with their links.
+    pub(super) fn attached<'a>(
+        &self,
+        sessions: impl Iterator<Item = &'a SessionKey>,
+    ) -> Vec<(SessionKey, LinkId)> {
+        sessions.filter_map(|key| self.sessions.get(key).map(|&link| (*key, link))).collect()
+    }
+
+    pub(super) fn send_body(
+        &mut self,
+        link: LinkId,
+        header: ReplicaHeader,
+        body: Bytes,
+        digest: Digest,
+    ) {
         let frame = Frame::with_digest(header, body, digest);
         self.out.push_back(ToClient { link, frame });
     }
@@ -144,11 +176,12 @@ impl Clients {
         &mut self,
         link: LinkId,
         frame: ClientFrame,
-        wall: UnixMicros,
+        now: Now,
         admission: &mut Admission,
         executor: &Executor<S>,
         leader: usize,
     ) -> Result<(), ClientFault> {
+        let wall = now.unix;
         match frame.header {
             ClientHeader::Request { full } => {
                 let (body, digest) = (frame.body, frame.body_digest);
@@ -178,6 +211,10 @@ impl Clients {
                 }
             }
             ClientHeader::Ping { nonce } => self.pong(link, nonce, wall, executor, leader)?,
+            ClientHeader::Announce { session, topic, number } => {
+                let (named, body) = ((session, topic, number), (frame.body, frame.body_digest));
+                self.announce(now.instant, link, named, body, executor)?;
+            }
         }
         Ok(())
     }
@@ -469,12 +506,7 @@ impl Clients {
         }
         for event in &executed.events {
             let full = self.sends_full(event);
-            let listeners: Vec<(SessionKey, LinkId)> = executor
-                .topics()
-                .subscribers(&event.topic)
-                .filter_map(|key| self.sessions.get(key).map(|&link| (*key, link)))
-                .collect();
-            for (key, link) in listeners {
+            for (key, link) in self.attached(executor.topics().subscribers(&event.topic)) {
                 self.send_event(link, key.session, event, full);
             }
         }

@@ -5,6 +5,7 @@
 //! voting, executing and the sending of vouches happen when a turn is drained, so that a batch is
 //! whatever was admitted when the slot became free.
 
+mod announcements;
 mod checkpointing;
 mod clients;
 mod exchange;
@@ -222,7 +223,7 @@ impl<S: Service> Replica<S> {
         self.clients.handle_frame::<S>(
             link,
             frame.into_inner(),
-            now.unix,
+            now,
             &mut self.admission,
             &self.executor,
             self.consensus.leader(),

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::request::Topic;
+use super::request::{SessionKey, Topic};
 use crate::membership::{Cid, Digest, ReplicaId, SessionId, ViewNumber};
 use crate::time::UnixMicros;
 
@@ -86,6 +86,15 @@ pub enum ClientHeader {
     Ping {
         /// Repeated in the answer.
         nonce: u64,
+    },
+    /// Tell the topic's other subscribers what is in the body (rule P5).
+    Announce {
+        /// The session that subscribed.
+        session: SessionId,
+        /// The topic.
+        topic: Topic,
+        /// The announcement's number in the session: later ones are higher.
+        number: u64,
     },
 }
 
@@ -184,6 +193,17 @@ pub enum ReplicaHeader {
         session: SessionId,
         /// Topics and the numbers of their last events.
         heads: Vec<(Topic, u64)>,
+    },
+    /// What another subscriber of a topic announces, in the body (rule P5).
+    Announcement {
+        /// The session that subscribed.
+        session: SessionId,
+        /// The topic.
+        topic: Topic,
+        /// The session that announces it.
+        sender: SessionKey,
+        /// Its number in that session.
+        number: u64,
     },
 }
 

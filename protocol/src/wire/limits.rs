@@ -4,6 +4,8 @@
 pub const MAX_PAYLOAD: usize = 1 << 20;
 /// The result of an operation or a query, and the payload of an event.
 pub const MAX_RESULT: usize = 4 << 20;
+/// The payload of an announcement, of which a subscriber may send many a second.
+pub const MAX_ANNOUNCEMENT: usize = 4 << 10;
 /// A topic's name.
 pub const MAX_TOPIC: usize = 128;
 /// A whole frame on a client link, header, body and MAC.

@@ -6,10 +6,11 @@ use crate::client::testing::{Net, evidence};
 use crate::client::{
     CallError, CallId, ClientEvent, EndpointOptions, InvokeError, Outcome, SuspectReason,
 };
-use crate::membership::{Cid, Digest, ReplicaId, SessionId, ViewNumber};
+use crate::membership::{Cid, ClientId, Digest, ReplicaId, SessionId, ViewNumber};
 use crate::time::UnixMicros;
+use crate::wire::limits::MAX_ANNOUNCEMENT;
 use crate::wire::{
-    ClientHeader, ExecutionResult, Operation, Refusal, ReplicaHeader, Request, Topic,
+    ClientHeader, ExecutionResult, Operation, Refusal, ReplicaHeader, Request, SessionKey, Topic,
 };
 
 fn topic() -> Topic {
@@ -69,6 +70,40 @@ fn event(
 
 fn gap(net: &mut Net, replica: usize, session: SessionId, first: u64) {
     net.say(replica, ReplicaHeader::Gap { session, topic: topic(), first }, b"");
+}
+
+#[test]
+fn announcements_need_two_replicas_and_a_subscription() {
+    let mut net = Net::connected();
+    let unknown = net.endpoint.announce(CallId(1), Bytes::new());
+    assert_eq!(unknown, Err(InvokeError::NoSubscription));
+    let (id, session) = subscribed(&mut net, 1);
+    let here = Bytes::from_static(b"here");
+    assert_eq!(net.endpoint.announce(id, here.clone()), Ok(()));
+    net.drain();
+    let header = ClientHeader::Announce { session, topic: topic(), number: 1 };
+    for replica in 0..4 {
+        assert_eq!(net.headers(replica), std::slice::from_ref(&header));
+    }
+    let too_large = Bytes::from(vec![0; MAX_ANNOUNCEMENT + 1]);
+    let error = InvokeError::AnnouncementTooLarge(MAX_ANNOUNCEMENT + 1);
+    assert_eq!(net.endpoint.announce(id, too_large), Err(error));
+
+    let client = ClientId([9; 16]);
+    let sender = SessionKey { client, session: SessionId([3; 16]) };
+    let heard =
+        |topic: Topic, number| ReplicaHeader::Announcement { session, topic, sender, number };
+    net.say(3, heard(topic(), 1), b"forged");
+    net.say(0, heard(topic(), 1), b"here");
+    for replica in 0..4 {
+        net.say(replica, heard(Topic::new("other").unwrap(), 1), b"here");
+    }
+    assert_eq!(net.events(), []);
+    net.say(2, heard(topic(), 1), b"here");
+    net.say(1, heard(topic(), 1), b"here");
+    let subscription = id;
+    let event = ClientEvent::Announcement { subscription, topic: topic(), client, payload: here };
+    assert_eq!(net.events(), [event]);
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use webbft_protocol::auth::{ReplicaLink, ServerHandshake};
 use webbft_protocol::client::{CallId, Endpoint, EndpointConfig, EndpointOptions, Transmit};
-use webbft_protocol::membership::{Cid, Digest, ReplicaId, SessionId, View, ViewNumber};
+use webbft_protocol::membership::{Cid, ClientId, Digest, ReplicaId, SessionId, View, ViewNumber};
 use webbft_protocol::time::{Instant, Now, UnixMicros};
 use webbft_protocol::wire::{
     ClientHeader, ExecutionResult, Frame, HelloRefusal, Refusal, ReplicaHeader, Request,
-    ServerHello, Topic, Welcome, encode,
+    ServerHello, SessionKey, Topic, Welcome, encode,
 };
 
 use crate::choices::Choices;
@@ -227,7 +227,7 @@ impl World {
         let given = if full { body } else { Bytes::new() };
         let request = choices.of(&self.requests);
         let refusal = self.refusal(choices);
-        match choices.byte() % 12 {
+        match choices.byte() % 13 {
             0..=2 => {
                 let (session, number, _) = request.unwrap_or((session, number, digest));
                 (ReplicaHeader::Reply { session, number, view, cid, digest, full }, given)
@@ -257,7 +257,12 @@ impl World {
                 let (time, leader) = (time(choices), ReplicaId(u16::from(choices.byte())));
                 (ReplicaHeader::Pong { nonce: number, last_cid: cid, time, leader }, given)
             }
-            _ => (ReplicaHeader::Heads { session, heads: vec![(topic, number)] }, given),
+            11 => (ReplicaHeader::Heads { session, heads: vec![(topic, number)] }, given),
+            _ => {
+                let client = ClientId([choices.byte() % 4; 16]);
+                let sender = SessionKey { client, session: SessionId([choices.byte() % 4; 16]) };
+                (ReplicaHeader::Announcement { session, topic, sender, number }, given)
+            }
         }
     }
 

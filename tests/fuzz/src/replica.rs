@@ -529,7 +529,7 @@ impl World {
         let topic = Topic::new(if choices.flag() { "t" } else { "other" }).expect("a topic");
         let session = SessionId([choices.byte() % 6; 16]);
         let number = choices.number(1);
-        let header = match choices.byte() % 6 {
+        let header = match choices.byte() % 7 {
             0 => ClientHeader::Request { full: true },
             1 | 2 => {
                 let (nonce, min_cid) = (number, Cid(choices.number(self.known.last.0)));
@@ -537,6 +537,7 @@ impl World {
             }
             3 => ClientHeader::Resume { session, topic, next: number },
             4 => ClientHeader::FetchEvent { session, topic, number },
+            5 => ClientHeader::Announce { session, topic, number },
             _ => ClientHeader::Ping { nonce: number },
         };
         let body = choices.bytes(40).into();

@@ -437,6 +437,8 @@ fn falsify(frame: ReplicaFrame) -> ReplicaFrame {
                 *head += 1000;
             }
         }
+        // The same other payload from every liar.
+        ReplicaHeader::Announcement { .. } => {}
     }
     Frame::new(header, body)
 }
@@ -462,6 +464,11 @@ fn distort(frame: ReplicaFrame, draw: &mut Draw) -> ReplicaFrame {
             0 => *number = number.wrapping_add(1),
             1 => *cid = Cid(1 << 60),
             2 => *full = !*full,
+            _ => body = Bytes::from(draw.bytes(10)),
+        },
+        ReplicaHeader::Announcement { number, sender, .. } => match draw.below(3) {
+            0 => *number = number.wrapping_add(1),
+            1 => sender.client.0[0] ^= 1,
             _ => body = Bytes::from(draw.bytes(10)),
         },
         _ => body = Bytes::from(draw.bytes(10)),

@@ -467,9 +467,23 @@ impl World {
                 if let Some(state) = self.clients[me].subscriptions.get_mut(&subscription) {
                     state.next = number + 1;
                 }
-                let topic = topic.as_str().to_owned();
-                let subscription = subscription.0;
-                self.observe(&Fact::Event { author: me, subscription, topic, number, payload });
+                let name = topic.as_str().to_owned();
+                let author = me;
+                let subscription_name = subscription.0;
+                self.observe(&Fact::Event {
+                    author,
+                    subscription: subscription_name,
+                    topic: name.clone(),
+                    number,
+                    payload,
+                });
+                self.announce(me, subscription, name);
+            }
+            ClientEvent::Announcement { subscription, topic, client, payload } => {
+                self.stats.ended("announcements heard");
+                let (subscription, topic) = (subscription.0, topic.as_str().to_owned());
+                let heard = Fact::Announcement { author: me, subscription, topic, client, payload };
+                self.observe(&heard);
             }
             ClientEvent::Gap { subscription, missed_from, next, .. } => {
                 self.stats.ended("gaps told");
@@ -484,6 +498,18 @@ impl World {
                 self.observe(&Fact::Suspected { author: me, replica, reason });
             }
             ClientEvent::Votes { .. } | ClientEvent::StatusChanged => {}
+        }
+    }
+
+    /// A subscriber tells the others how far it has come, each time in other words.
+    fn announce(&mut self, me: usize, subscription: CallId, topic: String) {
+        let client = &mut self.clients[me];
+        client.serial += 1;
+        let payload = Bytes::from(client.serial.to_be_bytes().to_vec());
+        let id = client.id;
+        // A subscription that is about to end announces nothing.
+        if client.endpoint.announce(subscription, payload.clone()).is_ok() {
+            self.observe(&Fact::Announced { client: id, topic, payload });
         }
     }
 

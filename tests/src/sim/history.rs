@@ -139,6 +139,28 @@ pub enum Fact {
         /// The next to come.
         next: u64,
     },
+    /// A correct client announces something to the other subscribers of a topic; nothing twice.
+    Announced {
+        /// The client's id.
+        client: ClientId,
+        /// The topic.
+        topic: String,
+        /// What.
+        payload: Bytes,
+    },
+    /// A correct client was told what another one announced.
+    Announcement {
+        /// The client that was told.
+        author: Author,
+        /// Its name for the subscription.
+        subscription: u64,
+        /// The topic.
+        topic: String,
+        /// Who is said to have announced it.
+        client: ClientId,
+        /// What.
+        payload: Bytes,
+    },
     /// A correct client suspects a replica.
     Suspected {
         /// The client.

@@ -4,6 +4,7 @@
 //! replicas executed, and what correct clients were told.
 
 mod agreement;
+mod announcements_genuine;
 mod event_order;
 mod exactly_once;
 mod link_integrity;
@@ -22,6 +23,7 @@ use super::history::{Fact, Setting};
 use super::service::Executed;
 
 pub use agreement::Agreement;
+pub use announcements_genuine::AnnouncementsGenuine;
 pub use event_order::EventOrder;
 pub use exactly_once::ExactlyOnce;
 pub use link_integrity::LinkIntegrity;
@@ -84,6 +86,7 @@ impl Oracle {
             Box::new(ReplyValidity::default()),
             Box::new(ReadsLinearizable::default()),
             Box::new(EventOrder::default()),
+            Box::new(AnnouncementsGenuine::default()),
             Box::new(ZeroLeaderChanges),
             Box::new(RegencyOrder::default()),
             Box::new(NoVoteTwice::default()),

@@ -6,6 +6,10 @@ import './style/editor.css';
 import './style/panel.css';
 
 import { type Client, createClient, type Status, type View } from 'webbft';
+import { Claims } from './claims.ts';
+import { Controls } from './controls.ts';
+import { type Action, Demo } from './demo.ts';
+import { Reports } from './reports.ts';
 import type { EditorService } from './service.ts';
 import { Session } from './session.ts';
 import { Announcer } from './ui/announcer.ts';
@@ -14,6 +18,8 @@ import { Editor } from './ui/editor.ts';
 import { drawBrand, drawHeader } from './ui/header.ts';
 import { Panel } from './ui/panel.ts';
 import { failure, suspicion } from './ui/words.ts';
+import { VoteBook } from './votes.ts';
+import { askAlone } from './witness.ts';
 
 /** Unconfirmed changes are worth a word when they have been so for this long. */
 const NOTICEABLE_MS = 400;
@@ -21,6 +27,28 @@ const NOTICE_MS = 8_000;
 /** Not reaching a quorum is worth a banner when it takes this long. */
 const SLOW_START_MS = 3_000;
 const FRAME_MS = 16;
+
+/** The status before there is a client. */
+const NOTHING: Status = {
+  phase: 'idle',
+  viewId: 0,
+  n: 0,
+  f: 0,
+  connected: 0,
+  needed: 0,
+  pending: 0,
+  replicas: [],
+};
+
+/** What the demo's buttons have done, for the live region. */
+const DONE: Record<Action, string> = {
+  kill: 'killed',
+  pause: 'paused',
+  resume: 'goes on',
+  restart: 'started again',
+  slow: 'started again, and answers late',
+  lie: 'started again, and lies to every client',
+};
 
 /** A document's name of the characters that the service takes. */
 function asDocumentName(text: string): string {
@@ -46,8 +74,27 @@ async function loadView(): Promise<View> {
 
 class Page {
   readonly #doc = documentName();
-  readonly #panel = new Panel(byId('panel'));
   readonly #announcer = new Announcer(byId('announcer'));
+  readonly #votes = new VoteBook();
+  readonly #reports = new Reports(
+    () => this.#client?.status ?? NOTHING,
+    () => this.#drawSoon(),
+  );
+  readonly #claims = new Claims(
+    (replica) => this.#askAlone(replica),
+    () => this.#agreed(),
+    () => this.#drawSoon(),
+  );
+  readonly #controls = this.#findControls();
+  readonly #panel = new Panel(byId('panel'), {
+    votes: this.#votes,
+    reports: this.#reports,
+    claims: this.#claims.all,
+    processes: () => this.#controls?.processes ?? [],
+    busy: (replica) => this.#controls?.busy(replica) ?? false,
+    act: (replica, action) => void this.#controls?.act(replica, action),
+  });
+  #view: View | null = null;
   #client: Client<EditorService> | null = null;
   #session: Session | null = null;
   #editor: Editor | null = null;
@@ -81,7 +128,30 @@ class Page {
     };
   }
 
+  #findControls(): Controls | null {
+    const demo = Demo.fromAddress();
+    if (!demo) return null;
+    return new Controls(demo, {
+      changed: () => this.#drawSoon(),
+      done: (replica, action) => this.#announcer.say(`Replica ${replica}: ${DONE[action]}.`),
+      refused: (reason) => this.#tell(`The demo could not do that: ${reason}.`),
+    });
+  }
+
+  /** The agreed text; null before there is one. */
+  #agreed() {
+    const sync = this.#session?.sync;
+    if (!sync) return null;
+    return { version: sync.version, text: sync.confirmed.sliceString(0, undefined, '\n') };
+  }
+
+  #askAlone(replica: number) {
+    if (!this.#view) throw new Error('there is no view yet');
+    return askAlone(this.#view, replica, this.#doc);
+  }
+
   #open(view: View): void {
+    this.#view = view;
     const client = createClient<EditorService>({ view });
     this.#client = client;
     const session = new Session(client, this.#doc, {
@@ -115,10 +185,12 @@ class Page {
       if (suspect) this.#announcer.say(`Replica ${replica} is a suspect. ${suspicion(suspect)}.`);
       this.#drawSoon();
     });
-    client.on('votes', ({ kind, call, evidence }) => {
-      if (kind === 'late') this.#panel.late(call, evidence);
+    client.on('votes', (votes) => {
+      this.#votes.record(votes);
       this.#drawSoon();
     });
+    this.#reports.start();
+    this.#controls?.start();
     addEventListener('beforeunload', (event) => {
       if (session.pending && !this.#failure) event.preventDefault();
     });
@@ -174,7 +246,10 @@ class Page {
       failure: this.#failure,
       notice: this.#notice,
     });
-    if (status) this.#panel.draw(status);
+    if (status) {
+      this.#claims.follow(status.replicas);
+      this.#panel.draw(status);
+    }
     this.#editor?.mark(this.#session?.sync?.unconfirmedRanges() ?? []);
   }
 

@@ -440,6 +440,7 @@ impl Consensus {
     pub fn waits_for_clock(&self, wall: UnixMicros) -> Option<Duration> {
         let proposal = self.instances.get(&self.last.next())?.proposal.as_ref()?;
         let ahead = proposal.batch.time.0.checked_sub((wall + self.config.max_drift).0)?;
-        (ahead > 0 && !proposal.bound).then(|| Duration::from_micros(ahead))
+        (ahead > 0 && !proposal.bound && proposal.epoch == self.epoch())
+            .then(|| Duration::from_micros(ahead))
     }
 }

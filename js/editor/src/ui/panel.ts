@@ -48,7 +48,7 @@ export class Panel {
   readonly #bar: HTMLButtonElement;
   readonly #list = h('ul', { class: 'cards', role: 'list' });
   readonly #facts = h('p', { class: 'aside' });
-  readonly #promise = h('p');
+  readonly #promise = h('p', { class: 'aside' });
   #confirmation: Confirmation | null = null;
 
   constructor(root: HTMLElement, sources: PanelSources) {
@@ -82,14 +82,14 @@ export class Panel {
       role: 'group',
       'aria-label': 'Details',
     });
-    parts.append(this.#last.element, this.#latency.element, replicas);
     const trust = h(
       'section',
-      { class: 'trust', 'aria-labelledby': 'trust-title' },
+      { class: 'part', 'aria-labelledby': 'trust-title' },
       h('h2', { id: 'trust-title' }, 'Loaded from one replica'),
       this.#promise,
     );
-    root.append(this.#bar, h('div', { class: 'panel-body', id: 'panel-body' }, parts, trust));
+    parts.append(this.#last.element, this.#latency.element, replicas, trust);
+    root.append(this.#bar, h('div', { class: 'panel-body', id: 'panel-body' }, parts));
   }
 
   /** Shows a confirmation, unless it is a stale one. */

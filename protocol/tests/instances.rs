@@ -184,8 +184,8 @@ fn a_leader_far_ahead_of_the_clocks_is_replaced() {
         let batch = Batch { time: UnixMicros(START + 5_000_000_000), entries: vec![] };
         net.inject_proposal(0, to, Cid(1), Epoch(1), batch);
     }
-    let timeout = REQUEST_TIMEOUT;
-    net.wait_ms(timeout.as_millis() as u64 - 1);
+    let timeout = u64::try_from(REQUEST_TIMEOUT.as_millis()).unwrap();
+    net.wait_ms(timeout - 1);
     assert_eq!(net.suspicions(), 0);
     net.wait_ms(100);
     let suspected = Notice::LeaderSuspected { leader: 0, cause: Suspicion::AheadOfClock };

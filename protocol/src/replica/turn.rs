@@ -48,7 +48,7 @@ impl<S: Service> Replica<S> {
             self.set_timer(Timer::FetchBodies, self.parameters.fetch_delay);
         }
         self.watch_progress();
-        if self.consensus.may_prove() {
+        if self.consensus.should_prove() {
             self.set_timer(Timer::Prove, Duration::ZERO);
         }
         let ahead = self.consensus.waits_for_clock(self.now.unix);

@@ -11,6 +11,7 @@ mod instance;
 mod leader_timer;
 mod learner;
 mod pending;
+mod proof;
 mod stops;
 mod sync_choice;
 mod vouching;

@@ -15,7 +15,9 @@ impl<S: Service> Replica<S> {
             // Three empty batches take it past its target (rule D3); asking again is bounded by
             // the interval at which a learner reports.
             self.empty_batches = self.empty_batches.max(3);
-            self.send(ReplicaSet::one(peer), self.consensus.report());
+            if let Some(report) = self.consensus.report() {
+                self.send(ReplicaSet::one(peer), report);
+            }
         }
         if peer == self.consensus.leader() {
             self.consensus.set_leader_learns(learner);
@@ -104,6 +106,8 @@ impl<S: Service> Replica<S> {
     /// Asks one of the members that are ahead for decisions, another one each time, until this
     /// replica has caught up (rule N5).
     pub(super) fn fetch_decisions(&mut self) {
+        // The ACCEPTs that were still waited for have not come (rule N3).
+        self.consensus.prove();
         if !self.consensus.lags() {
             return;
         }

@@ -42,28 +42,36 @@ const RETRYABLE: ReadonlySet<Code> = new Set([
   'WASM_LOAD',
 ]);
 
+/** What may be known about an error besides its code. */
 export interface ErrorInit {
+  /** `'not-sent'` unless said. */
   readonly outcome?: Outcome;
+  /** Who voted how. */
   readonly quorum?: Quorum | undefined;
+  /** The service's own error. */
   readonly detail?: unknown;
+  /** What was thrown underneath. */
   readonly cause?: unknown;
 }
 
 /** Every error this package rejects or throws with. */
 export class WebBftError extends Error {
+  /** Always this, so that copies of the package know each other's errors. */
   override readonly name = 'WebBftError';
+  /** What went wrong, in one word. */
   readonly code: Code;
   /**
    * May the same call succeed later? Where `outcome` is `unknown` it may then be executed twice,
    * so retry only what may be.
    */
   readonly retryable: boolean;
+  /** Could the replicas have executed the call? */
   readonly outcome: Outcome;
   /** Who voted how, where replicas were asked. */
   readonly quorum?: Quorum;
   /** For `SERVICE` the error that the service returned. */
   readonly detail?: unknown;
-  /** Where to read about this code. */
+  /** The page about this code: a path in the package. */
   readonly docs: string;
 
   constructor(code: Code, message: string, init: ErrorInit = {}) {

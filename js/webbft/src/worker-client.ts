@@ -97,11 +97,11 @@ export class WorkerClient<S extends Service> implements Client<S> {
     const stream = new EventStream<S['events'][K]>(listener, options, () => this.#leave(id));
     if (stream.ended) return stream;
     this.#streams.set(id, stream);
-    this.#request(
-      (id) => this.#start().post({ type: 'subscribe', id, topic: event }),
-      undefined,
-      id,
-    )
+    const post = () => {
+      this.#start().post({ type: 'subscribe', id, topic: event });
+      stream.outcome = 'unknown';
+    };
+    this.#request(post, undefined, id)
       .then(() => stream.begin())
       .catch((error: Error) => {
         this.#streams.delete(id);

@@ -25,6 +25,7 @@ impl Thrown {
             InvokeError::QueueFull(_) => "QUEUE_FULL",
             InvokeError::Closed => "CLOSED",
             InvokeError::PayloadTooLarge(_)
+            | InvokeError::AnnouncementTooLarge(_)
             | InvokeError::NoSubscription
             | InvokeError::AlreadySubscribed => "INPUT",
         };

@@ -148,6 +148,15 @@ impl Core {
         Ok(id(call.map_err(Thrown::invoke)?))
     }
 
+    /// Tells a subscription's other subscribers something in passing.
+    ///
+    /// # Errors
+    /// Throws an `Error` with a `code` where it is too large, or there is no such subscription.
+    pub fn announce(&mut self, subscription: f64, payload: Vec<u8>) -> Result<(), JsValue> {
+        let announced = self.endpoint.announce(call_id(subscription), payload.into());
+        Ok(announced.map_err(Thrown::invoke)?)
+    }
+
     /// Stops waiting for a call, which then fails.
     pub fn cancel(&mut self, call: f64) {
         self.endpoint.cancel(self.now, call_id(call));

@@ -35,6 +35,8 @@ export interface Sink {
     subscribed(call: number, next: number): void;
     event(call: number, number: number, payload: Uint8Array): void;
     gap(call: number, missedFrom: number, next: number): void;
+    /** What another subscriber said; `client` is its id. */
+    announcement(subscription: number, client: string, payload: Uint8Array): void;
     suspect(replica: number, reason: string, call: number | undefined): void;
     statusChanged(): void;
     status(phase: string, viewId: number, n: number, f: number, connected: number, needed: number): void;
@@ -71,6 +73,8 @@ extern "C" {
     fn event(this: &Sink, call: f64, number: f64, payload: Vec<u8>);
     #[wasm_bindgen(method)]
     fn gap(this: &Sink, call: f64, missed_from: f64, next: f64);
+    #[wasm_bindgen(method)]
+    fn announcement(this: &Sink, subscription: f64, client: &str, payload: Vec<u8>);
     #[wasm_bindgen(method)]
     fn suspect(this: &Sink, replica: u16, reason: &str, call: Option<f64>);
     #[wasm_bindgen(method, js_name = statusChanged)]
@@ -150,6 +154,9 @@ impl Sink {
             }
             ClientEvent::Gap { subscription, missed_from, next, .. } => {
                 self.gap(id(subscription), number(missed_from), number(next));
+            }
+            ClientEvent::Announcement { subscription, client, payload, .. } => {
+                self.announcement(id(subscription), &client.to_string(), payload.into());
             }
             ClientEvent::Suspect { replica, reason: why, call } => {
                 self.suspect(view.members[replica].id.0, reason(why), call.map(id));

@@ -177,6 +177,7 @@ impl CallError {
             Self::Invalid(InvokeError::Closed) | Self::Lost => Code::Closed,
             Self::Invalid(
                 InvokeError::PayloadTooLarge(_)
+                | InvokeError::AnnouncementTooLarge(_)
                 | InvokeError::NoSubscription
                 | InvokeError::AlreadySubscribed,
             )

@@ -3,10 +3,11 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 use webbft_protocol::client::{Evidence, Status, SuspectReason};
-use webbft_protocol::membership::ReplicaId;
+use webbft_protocol::membership::{ClientId, ReplicaId};
 use webbft_protocol::wire::Topic;
 
 use crate::call::CallId;
@@ -44,6 +45,16 @@ pub enum ClientEvent {
         missed_from: u64,
         /// The next event to come.
         next: u64,
+    },
+    /// Another subscriber of a topic announced something
+    /// ([`Subscription::announce`](crate::Subscription::announce)), by the word of f + 1 replicas.
+    Announcement {
+        /// The topic.
+        topic: Topic,
+        /// Who announced it.
+        client: ClientId,
+        /// What.
+        payload: Bytes,
     },
     /// Who said what about a call or an event.
     Votes {

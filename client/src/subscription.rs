@@ -10,7 +10,8 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::oneshot;
-use webbft_protocol::client::Evidence;
+use webbft_protocol::client::{Evidence, InvokeError};
+use webbft_protocol::wire::limits::MAX_ANNOUNCEMENT;
 
 use crate::Client;
 use crate::call::CallId;
@@ -115,6 +116,21 @@ impl<T> Subscription<T> {
     /// Why the subscription has ended, once.
     pub async fn next(&mut self) -> Result<Option<SubscriptionEvent<T>>, SubscriptionError> {
         poll_fn(|cx| self.poll_event(cx)).await.transpose()
+    }
+
+    /// Tells the topic's other subscribers something in passing, such as where a cursor is: they get
+    /// it as [`ClientEvent::Announcement`](crate::ClientEvent::Announcement). It is neither ordered nor
+    /// kept; it is lost where links fail, or where this client announces more than fifty a second.
+    ///
+    /// # Errors
+    /// Where the payload has more than [`MAX_ANNOUNCEMENT`] bytes.
+    pub fn announce(&self, payload: impl Into<Bytes>) -> Result<(), InvokeError> {
+        let payload = payload.into();
+        if payload.len() > MAX_ANNOUNCEMENT {
+            return Err(InvokeError::AnnouncementTooLarge(payload.len()));
+        }
+        self.handle.client.send(Command::Announce { call: self.id(), payload });
+        Ok(())
     }
 
     /// Ends the subscription and, if it is the topic's last, waits until the replicas agree that it

@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Call { call: CallId, kind: Kind, options: CallOptions, reply: CallReply },
     Subscribe { topic: Topic, joining: Joining },
     Unsubscribe { call: CallId, reply: Option<Done> },
+    Announce { call: CallId, payload: Bytes },
     Cancel { call: CallId },
     Ready { timeout: Duration, reply: oneshot::Sender<Result<(), NoQuorum>> },
     Listen(Listener),
@@ -233,6 +234,9 @@ impl Driver {
             Command::Unsubscribe { call, reply } => {
                 self.topics.leave(&mut self.endpoint, now, call, reply);
             }
+            Command::Announce { call, payload } => {
+                self.topics.announce(&mut self.endpoint, call, payload);
+            }
             Command::Cancel { call } => {
                 if let Some(&id) = self.ids.get(&call) {
                     self.endpoint.cancel(now, id);
@@ -375,6 +379,9 @@ impl Driver {
                 self.listeners.tell(|| ClientEvent::Gap { topic, missed_from, next });
                 let event = SubscriptionEvent::Gap { missed_from, next };
                 self.topics.deliver(&mut self.endpoint, now, subscription, &event);
+            }
+            EndpointEvent::Announcement { topic, client, payload, .. } => {
+                self.listeners.tell(|| ClientEvent::Announcement { topic, client, payload });
             }
             EndpointEvent::Suspect { replica, reason, call } => {
                 tracing::warn!(url = %self.links[replica].url(), %reason, "replica suspected");

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use webbft_protocol::client::{CallId as EndpointCall, Endpoint};
 use webbft_protocol::time::Now;
@@ -134,6 +135,15 @@ impl Topics {
         // It has ended by itself, or others go on.
         if let Some(done) = done {
             drop(done.send(Ok(())));
+        }
+    }
+
+    /// Tells a topic's other subscribers something. Where the subscription is not in force it is lost,
+    /// as any announcement may be.
+    pub(super) fn announce(&self, endpoint: &mut Endpoint, name: CallId, payload: Bytes) {
+        let of = |known: &&Subscription| known.feeds.iter().any(|(feed, _)| *feed == name);
+        if let Some((&id, _)) = self.topics.iter().find(|(_, known)| of(known)) {
+            let _ = endpoint.announce(id, payload);
         }
     }
 

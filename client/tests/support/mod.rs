@@ -174,7 +174,9 @@ impl Replica {
                     leader: ReplicaId(0),
                 }));
             }
-            ClientHeader::Resume { .. } | ClientHeader::FetchEvent { .. } => {}
+            ClientHeader::Resume { .. }
+            | ClientHeader::FetchEvent { .. }
+            | ClientHeader::Announce { .. } => {}
         }
         answers.iter().map(|answer: &ReplicaFrame| self.link.seal(answer).into()).collect()
     }

@@ -21,7 +21,7 @@ export function makeCall<T>(id: string, result: Promise<Verified<T>>): Call<T> {
   });
 }
 
-const JSON_CODEC = json<unknown>();
+export const JSON_CODEC = json<unknown>();
 
 /** The payload of `invoke(op, req)`: what the codec makes of `req`, or JSON, `{…req, "op": op}`. */
 export function encodeRequest(op: string, req: unknown, codec?: Codec<unknown>): Uint8Array {
@@ -29,14 +29,19 @@ export function encodeRequest(op: string, req: unknown, codec?: Codec<unknown>):
   if (!codec && req !== undefined && !object) {
     throw new WebBftError('INPUT', `the request of ${op} must be an object`);
   }
+  const value = codec ? req : { ...(req as object | null | undefined), op };
+  return encodeValue(`the request of ${op}`, value, codec);
+}
+
+/** The bytes of a value; `what` says whose. */
+export function encodeValue(what: string, value: unknown, codec = JSON_CODEC): Uint8Array {
   try {
-    if (!codec) return JSON_CODEC.encode({ ...(req as object | null | undefined), op });
-    const payload = codec.encode(req);
+    const payload = codec.encode(value);
     if (payload instanceof Uint8Array) return payload;
   } catch (cause) {
-    throw new WebBftError('INPUT', `the request of ${op} cannot be encoded: ${cause}`, { cause });
+    throw new WebBftError('INPUT', `${what} cannot be encoded: ${cause}`, { cause });
   }
-  throw new WebBftError('INPUT', `the codec of ${op} did not give a Uint8Array`);
+  throw new WebBftError('INPUT', `the codec of ${what} did not give a Uint8Array`);
 }
 
 /** The value of an agreed result: what the codec makes of it, or `{"ok": …}` or `{"error": …}`. */

@@ -1,4 +1,4 @@
-import { decodeResult, encodeRequest, makeCall, type Verified } from './call.js';
+import { decodeResult, encodeRequest, encodeValue, makeCall, type Verified } from './call.js';
 import type { Core, CoreModule } from './core.js';
 import { Emitter, uncaught } from './emitter.js';
 import { type Cause, Engine } from './engine.js';
@@ -120,6 +120,10 @@ export class WebBftClient<S extends Service> implements Client<S> {
     options: SubscribeOptions = {},
   ): Subscription<S['events'][K]> {
     return this.#topics.subscribe(event, listener, options);
+  }
+
+  announce(event: Ev<S>, value: unknown): void {
+    this.#engine?.announce(event, encodeValue(`the announcement on ${event}`, value));
   }
 
   on<T extends ClientEvent['type']>(

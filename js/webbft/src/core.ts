@@ -37,6 +37,7 @@ export interface Core {
   query(payload: Uint8Array, timeout?: number): number;
   subscribe(topic: string): number;
   unsubscribe(subscription: number): number;
+  announce(subscription: number, payload: Uint8Array): void;
   cancel(call: number): void;
   close(): void;
   /** The next thing to be done or told, as calls of `Effects`; nothing when there is none. */

@@ -1,3 +1,4 @@
+import { JSON_CODEC } from './call.js';
 import { type Core, type Effects, replay, type Told } from './core.js';
 import { type Code, fromCore, type Outcome, WebBftError } from './errors.js';
 import { Links } from './links.js';
@@ -103,6 +104,16 @@ export class Engine {
     gap: (call, missedFrom, next) => {
       this.#feeds.get(call)?.gap(BigInt(missedFrom), BigInt(next));
     },
+    announcement: (subscription, client, payload) => {
+      const event = this.#feeds.get(subscription)?.topic;
+      if (event === undefined) return;
+      try {
+        const value = JSON_CODEC.decode(payload);
+        this.#host.emit({ type: 'announcement', event, client, value });
+      } catch {
+        // The other client's fault, and nothing that anybody waits for.
+      }
+    },
     suspect: (replica, reason, of) => {
       const call = of === undefined ? undefined : this.#recent.get(of);
       this.#host.emit({
@@ -169,6 +180,14 @@ export class Engine {
     for (const [call, pending] of this.#calls) {
       if (pending.id === id) this.input((core) => core.cancel(call));
     }
+  }
+
+  /** Tells the other subscribers of a topic; those of one that is not subscribed to hear nothing. */
+  announce(topic: string, payload: Uint8Array): void {
+    for (const [call, feed] of this.#feeds) {
+      if (feed.topic === topic) this.#enter((core) => core.announce(call, payload));
+    }
+    this.#pump();
   }
 
   /** No event of the subscription is delivered from now on. */

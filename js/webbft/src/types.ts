@@ -249,6 +249,16 @@ export type ClientEvent =
       readonly next: bigint;
     }
   | {
+      /** Another subscriber of a topic said this with `announce`, by the word of f + 1 replicas. */
+      readonly type: 'announcement';
+      /** The topic. */
+      readonly event: string;
+      /** Who: its `clientId`. */
+      readonly client: string;
+      /** What. The client may be anybody: check it before you use it. */
+      readonly value: unknown;
+    }
+  | {
       /** The votes on a call or an event are known, or more of them. */
       readonly type: 'votes';
       /** `late` replaces the votes given before for the same call or event. */
@@ -412,6 +422,13 @@ export interface Client<S extends Service> extends AsyncDisposable {
     listener?: (message: Message<S['events'][K]>) => void,
     options?: SubscribeOptions,
   ): Subscription<S['events'][K]>;
+  /**
+   * Tells the other subscribers of a topic something in passing, such as where a cursor is: they get
+   * it as an `announcement`. It is no part of the total order and is not kept; it is lost while this
+   * client is not subscribed to the topic or a link fails, and beyond fifty a second.
+   * @throws WebBftError `INPUT` where JSON has no such value, or it takes more than 4096 bytes.
+   */
+  announce(event: Ev<S>, value: unknown): void;
   /** Calls `fn` for every event of a type until the returned function is called. */
   on<T extends ClientEvent['type']>(
     type: T,

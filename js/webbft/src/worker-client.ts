@@ -1,4 +1,11 @@
-import { decodePayload, decodeResult, encodeRequest, makeCall, type Verified } from './call.js';
+import {
+  decodePayload,
+  decodeResult,
+  encodeRequest,
+  encodeValue,
+  makeCall,
+  type Verified,
+} from './call.js';
 import { Emitter, uncaught } from './emitter.js';
 import { WebBftError } from './errors.js';
 import { watchPage } from './page.js';
@@ -24,6 +31,8 @@ import { openPort, type Port, type WorkerLike } from './worker-port.js';
 
 /** How long a worker may take to say that its client is closed. */
 const CLOSING_MS = 2_000;
+/** What the Wasm takes, in bytes. */
+const MAX_ANNOUNCEMENT = 4096;
 
 /** The options of a client in a worker. Its WebSocket is the worker's own. */
 export interface WorkerOptions<S extends Service = Service> extends Omit<Options<S>, 'WebSocket'> {
@@ -108,6 +117,16 @@ export class WorkerClient<S extends Service> implements Client<S> {
         stream.end(error);
       });
     return stream;
+  }
+
+  announce(event: Ev<S>, value: unknown): void {
+    // Whether it can be sent is said here, where somebody hears it.
+    const { byteLength } = encodeValue(`the announcement on ${event}`, value);
+    if (byteLength > MAX_ANNOUNCEMENT) {
+      const message = `an announcement has at most ${MAX_ANNOUNCEMENT} bytes; this one has ${byteLength}`;
+      throw new WebBftError('INPUT', message);
+    }
+    this.#port?.post({ type: 'announce', topic: event, value });
   }
 
   on<T extends ClientEvent['type']>(

@@ -51,6 +51,7 @@ export type ToWorker =
     }
   | { readonly type: 'subscribe'; readonly id: string; readonly topic: string }
   | { readonly type: 'unsubscribe'; readonly id: string; readonly subscription: string }
+  | { readonly type: 'announce'; readonly topic: string; readonly value: unknown }
   | { readonly type: 'abort'; readonly id: string }
   | { readonly type: 'view'; readonly view: View }
   | { readonly type: 'drain'; readonly id: string }

@@ -69,6 +69,7 @@ function serve(post: Post): (message: ToWorker) => void {
     made.on('status', ({ status }) => post({ type: 'status', status, clientId: made.clientId }));
     made.on('view', (event) => post({ type: 'event', event }));
     made.on('gap', (event) => post({ type: 'event', event }));
+    made.on('announcement', (event) => post({ type: 'event', event }));
     made.on('reconnect', (event) =>
       post({ type: 'event', event: cause === undefined ? event : { ...event, cause } }),
     );
@@ -160,6 +161,9 @@ function serve(post: Post): (message: ToWorker) => void {
           await made.drain();
           return {};
         });
+        break;
+      case 'announce':
+        made.announce(message.topic, message.value);
         break;
       case 'abort':
         aborts.get(message.id)?.abort();

@@ -206,6 +206,9 @@ export class FakeCore implements Core {
     this.#input('unsubscribe', subscription);
     return ++this.#calls;
   }
+  announce(subscription: number, payload: Uint8Array): void {
+    this.#input('announce', subscription, JSON.parse(new TextDecoder().decode(payload)));
+  }
   cancel(call: number): void {
     this.#input('cancel', call);
     this.effects.push({

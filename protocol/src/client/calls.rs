@@ -298,7 +298,7 @@ impl ServiceProxy {
             }
             (Purpose::Subscribe, Ok(ExecutionResult::Subscribed { .. })) => {
                 // Nobody waits for it any more, and nobody has asked for the topic since.
-                if let Some(topic) = left.filter(|topic| !self.subscribed(topic)) {
+                if let Some(topic) = left.filter(|topic| self.subscription_named(topic).is_none()) {
                     let operation = Operation::Unsubscribe(topic);
                     let end = self.add_call(now, Purpose::Filler, operation, None);
                     self.queue.push_back(end);

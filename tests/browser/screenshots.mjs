@@ -13,10 +13,10 @@ const { values } = parseArgs({ options: { out: { type: 'string' } } });
 await mkdir(values.out, { recursive: true });
 
 const SHAPES = {
-  desktop: { viewport: { width: 1280, height: 800 }, deviceScaleFactor: 1 },
+  desktop: { viewport: { width: 1280, height: 880 }, deviceScaleFactor: 1 },
   phone: {
     viewport: { width: 390, height: 844 },
-    deviceScaleFactor: 2,
+    deviceScaleFactor: 1.5,
     hasTouch: true,
     isMobile: true,
   },

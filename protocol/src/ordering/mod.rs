@@ -15,6 +15,7 @@ mod proof;
 mod stops;
 mod sync_choice;
 mod vouching;
+mod wanted;
 
 pub use admission::{Admission, AdmissionConfig, VouchFault};
 pub use batch::BatchError;
@@ -25,3 +26,4 @@ pub use leader_timer::{LeaderTimer, Overdue};
 pub use learner::Learner;
 pub use pending::Body;
 pub use sync_choice::SyncFault;
+pub use wanted::{Patience, Wanted};

@@ -449,6 +449,14 @@ impl Consensus {
         self.peers_last[self.config.me] = cid;
     }
 
+    /// The proposal for the next instance, while this replica has not got all of its bodies.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<&Batch> {
+        let instance = self.instances.get(&self.last.next())?;
+        let proposal = instance.proposal.as_ref().filter(|known| known.epoch == self.epoch())?;
+        (!instance.values.contains_key(&proposal.hash)).then_some(&proposal.batch)
+    }
+
     /// The time of a proposal that waits for this replica's clock (rule N6).
     #[must_use]
     pub fn waits_for_clock(&self, wall: UnixMicros) -> Option<Duration> {

@@ -16,7 +16,9 @@ const PACKAGE = fileURLToPath(new URL('../../js/webbft', import.meta.url));
 const LIMIT_MS = 30_000;
 
 /** What the pages do; `client` stays open. */
-const SCRIPT = `import { createClient } from './dist/index.js';
+const SCRIPT = `// As on plain HTTP, but for the loopback address.
+Object.defineProperty(Crypto.prototype, 'subtle', { get() { throw new Error('there is no crypto.subtle'); } });
+import { createClient } from './dist/index.js';
 import { createClient as createInWorker } from './dist/worker.js';
 globalThis.open = async (options, { worker, wait = 'all' } = {}) => {
   globalThis.view ??= await (await fetch('/view.json')).json();

@@ -102,3 +102,13 @@ export function fromCore(thrown: unknown): WebBftError | undefined {
   if (!('code' in thrown && THROWN.has(thrown.code) && 'message' in thrown)) return undefined;
   return new WebBftError(thrown.code as Code, String(thrown.message));
 }
+
+/** `what` was aborted by the caller's signal, whose reason is the cause. */
+export function aborted(
+  what: string,
+  signal: AbortSignal | undefined,
+  outcome?: Outcome,
+): WebBftError {
+  const init = { ...(outcome && { outcome }), cause: signal?.reason };
+  return new WebBftError('ABORTED', `${what} was aborted`, init);
+}

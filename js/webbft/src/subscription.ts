@@ -1,5 +1,5 @@
-import { uncaught } from './emitter.js';
-import { type Outcome, WebBftError } from './errors.js';
+import { guarded } from './emitter.js';
+import { aborted, type Outcome, WebBftError } from './errors.js';
 import type { Message, SubscribeOptions, Subscription } from './types.js';
 
 const DEFAULT_BUFFER = 1024;
@@ -65,12 +65,9 @@ export class EventStream<T> implements Subscription<T> {
     if (this.#ended) return;
     const complete = { ...message, gapBefore: this.#gap };
     this.#gap = false;
-    if (this.#listener) {
-      try {
-        this.#listener(complete);
-      } catch (error) {
-        uncaught(error);
-      }
+    const listener = this.#listener;
+    if (listener) {
+      guarded(() => listener(complete));
       return;
     }
     const taker = this.#takers.shift();
@@ -117,8 +114,7 @@ export class EventStream<T> implements Subscription<T> {
   readonly #abort = (): void => this.fail(this.#abortion());
 
   #abortion(): WebBftError {
-    const init = { outcome: this.outcome, cause: this.#signal?.reason };
-    return new WebBftError('ABORTED', 'the subscription was aborted', init);
+    return aborted('the subscription', this.#signal, this.outcome);
   }
 
   async unsubscribe(): Promise<void> {

@@ -96,6 +96,7 @@ fn falsify(mut frame: ReplicaFrame) -> ReplicaFrame {
             *digest = if *full { Digest::of(&body) } else { falsify_digest(*digest) };
             body
         }
+        ReplicaHeader::Announcement { .. } => falsify_bytes(&frame.body),
         _ => return frame,
     };
     Frame::new(frame.header, lie)

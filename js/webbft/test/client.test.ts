@@ -423,6 +423,28 @@ describe('subscriptions', () => {
     expect(await subscription.closed).toBeUndefined();
   });
 
+  it('announces to subscribers, and tells what they announce', async () => {
+    const client = await started();
+    const heard: ClientEvent[] = [];
+    client.on('announcement', (event) => heard.push(event));
+    client.announce('kv', 'nobody hears it');
+    const subscription = client.invokeSubscribe('kv', () => {});
+    effects({ type: 'subscribed', call: 1, next: 5, evidence });
+    await subscription.ready;
+    client.announce('kv', { at: 7 });
+    expect(fake.core.told('announce')).toEqual([[1, { at: 7 }]]);
+    const announcement = { type: 'announcement', call: 1, client: 'ab' } as const;
+    effects(
+      { ...announcement, payload: encode({ at: 8 }) },
+      { ...announcement, payload: new Uint8Array([0xff]) },
+      { ...announcement, call: 2, payload: encode({ at: 9 }) },
+    );
+    expect(heard).toEqual([{ type: 'announcement', event: 'kv', client: 'ab', value: { at: 8 } }]);
+    expect(() => client.announce('kv', undefined)).toThrow(
+      expect.objectContaining({ code: 'INPUT' }),
+    );
+  });
+
   it('shares one subscription of the core among all listeners of a topic', async () => {
     const client = await started();
     const heard: [string, unknown][] = [];

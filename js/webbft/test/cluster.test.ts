@@ -152,6 +152,32 @@ describe.each([{ transport: 'websocket' as const }, { transport: 'http' as const
       await Promise.all([writer.close(), reader.close()]);
       expect(reader.status.phase).toBe('closed');
     });
+
+    it('passes on what subscribers announce, and nothing that the liar makes up', async () => {
+      const clients = await Promise.all([connected(), connected()]);
+      const [speaker, listener] = clients;
+      const heard: unknown[] = [];
+      const topic = 'kv';
+      for (const client of clients) {
+        client.on('announcement', (event) => heard.push(event));
+        await client.invokeSubscribe(topic, () => {}).ready;
+      }
+      for (let at = 0; at < 10; at++) speaker.announce(topic, { at });
+      const genuine = Array.from({ length: 10 }, (_, at) => ({
+        type: 'announcement',
+        event: topic,
+        client: speaker.clientId,
+        value: { at },
+      }));
+      await vi.waitFor(() => expect(heard.length).toBe(10), { timeout: START_MS });
+      // The liar's own versions have had their time once a round trip to all is over.
+      await listener.invoke('put', { key, value: 'over' });
+      expect(heard).toEqual(genuine);
+      expect(() => speaker.announce(topic, 'a'.repeat(4095))).toThrow(
+        /4096 bytes; this one has 4097/,
+      );
+      await Promise.all(clients.map((client) => client.close()));
+    });
   },
 );
 

@@ -58,6 +58,12 @@ export type Effect =
       readonly next: number;
     }
   | {
+      readonly type: 'announcement';
+      readonly call: number;
+      readonly client: string;
+      readonly payload: Uint8Array;
+    }
+  | {
       readonly type: 'suspect';
       readonly replica: number;
       readonly reason: SuspectReason;
@@ -101,6 +107,9 @@ function told(effect: Effect): Told[] {
       break;
     case 'gap':
       call('gap', effect.call, effect.missedFrom, effect.next);
+      break;
+    case 'announcement':
+      call('announcement', effect.call, effect.client, effect.payload);
       break;
     case 'suspect':
       call('suspect', effect.replica, effect.reason, effect.call);

@@ -58,6 +58,31 @@ enum Refusal {
     Overflow { value: i64 },
 }
 
+/// Rule P5, with a replica that changes every announcement.
+#[tokio::test]
+async fn subscribers_hear_what_others_announce() {
+    let cluster = Cluster::start(&Options { liar: true, ..Options::default() });
+    let (speaker, listener) = (cluster.client().await, cluster.client().await);
+    let mut heard = listener.events();
+    let subscribe =
+        |client: webbft_client::Client| async move { client.subscribe("kv").await.unwrap() };
+    let (speaking, _listening) =
+        (subscribe(speaker.clone()).await, subscribe(listener.clone()).await);
+    for number in 0..5 {
+        speaking.announce(format!("\"at {number}\"")).unwrap();
+    }
+    let mut payloads = Vec::new();
+    while payloads.len() < 5 {
+        let event = tokio::time::timeout(PATIENCE, heard.next()).await.unwrap().unwrap();
+        if let webbft_client::ClientEvent::Announcement { client, payload, .. } = event {
+            assert_eq!(client, speaker.client_id());
+            payloads.push(String::from_utf8(payload.to_vec()).unwrap());
+        }
+    }
+    assert_eq!(payloads, [0, 1, 2, 3, 4].map(|number| format!("\"at {number}\"")));
+    assert!(speaking.announce(vec![0; 4097]).is_err());
+}
+
 #[tokio::test]
 async fn operations_and_events_are_typed() {
     let cluster = Cluster::start(&Options::default());

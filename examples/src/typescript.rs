@@ -2,7 +2,7 @@
 
 use std::{env, fs};
 
-use webbft_protocol::execution::{Json, JsonService};
+use webbft_protocol::execution::{Json, JsonService, Service};
 use webbft_typescript::{Interface, UPDATE};
 
 use crate::testing::{Ran, run};
@@ -44,9 +44,12 @@ fn typescript_of_editor_is_current() {
     let interface = Interface::new("Editor")
         .operations::<editor::Operation>()
         .operations::<editor::Query>()
-        .result::<editor::Edited>(["edit"])
+        .result::<editor::Edited>(["create", "edit"])
         .result::<editor::Read>(["read"])
         .result::<editor::Edits>(["since"])
+        .result::<editor::History>(["history"])
+        .result::<editor::Documents>(["list"])
+        .event::<editor::NewDocument>(editor::DOCS_TOPIC)
         .event::<editor::Event>("doc/*")
         .error::<editor::Error>();
     check(interface, "typescript/editor.ts");
@@ -65,22 +68,36 @@ impl Samples {
         op: &str,
         request: &str,
     ) {
-        let comma = if request == "{}" { "" } else { "," };
-        let operation = format!(r#"{{"op":"{op}"{comma}{}"#, &request[1..]);
-        let Ran { result, events } = run(service, self.0.len() as u64, &operation);
-        let result = result.strip_prefix(r#"{"ok":"#).and_then(|rest| rest.strip_suffix('}'));
-        let result = result.expect("the operation succeeds");
-        let typed = format!("{interface}['ops']['{op}']");
-        self.line(request, &format!("{typed}['req']"));
-        self.line(result, &format!("{typed}['res']"));
+        let Ran { result, events } = run(service, self.0.len() as u64, &named(op, request));
+        self.exchange(interface, op, request, &result);
         for (topic, event) in events {
             self.line(&event, &format!("{interface}['events']['{topic}']"));
         }
     }
 
+    /// The same of a query.
+    fn ask<S: JsonService>(&mut self, service: &Json<S>, interface: &str, op: &str, request: &str) {
+        let result = Service::query(service, named(op, request).as_bytes()).result;
+        self.exchange(interface, op, request, &String::from_utf8(result).expect("JSON"));
+    }
+
+    fn exchange(&mut self, interface: &str, op: &str, request: &str, result: &str) {
+        let result = result.strip_prefix(r#"{"ok":"#).and_then(|rest| rest.strip_suffix('}'));
+        let result = result.expect("the operation succeeds");
+        let typed = format!("{interface}['ops']['{op}']");
+        self.line(request, &format!("{typed}['req']"));
+        self.line(result, &format!("{typed}['res']"));
+    }
+
     fn line(&mut self, value: &str, typed: &str) {
         self.0.push_str(&format!("  {value} satisfies {typed},\n"));
     }
+}
+
+/// The request with its name.
+fn named(op: &str, request: &str) -> String {
+    let comma = if request == "{}" { "" } else { "," };
+    format!(r#"{{"op":"{op}"{comma}{}"#, &request[1..])
 }
 
 #[test]
@@ -108,9 +125,13 @@ fn typescript_of_real_operations_is_current() {
     samples.add(kv, "Kv", "get", r#"{"key":"a"}"#);
 
     let editor = &mut Json::<editor::Editor>::default();
+    samples.add(editor, "Editor", "create", r#"{"doc":"notes"}"#);
     let edit = r#"{"doc":"notes","base":0,"tag":"x1","spans":[{"from":0,"to":0,"insert":"hi"}]}"#;
     samples.add(editor, "Editor", "edit", edit);
     samples.add(editor, "Editor", "read", r#"{"doc":"notes"}"#);
+    samples.ask(editor, "Editor", "since", r#"{"doc":"notes","version":0}"#);
+    samples.ask(editor, "Editor", "history", r#"{"doc":"notes"}"#);
+    samples.ask(editor, "Editor", "list", "{}");
     samples.0.push_str("];\n");
 
     let path = "typescript/samples.ts";

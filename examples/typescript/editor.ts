@@ -1,9 +1,35 @@
 // Written from the service's Rust types (webbft-typescript): change them, not this file.
 
 /**
+ * What `history` gives.
+ */
+export type DocHistory = {
+/**
+ * The lowest version that `since` takes.
+ */
+oldest: number,
+/**
+ * The current version.
+ */
+version: number,
+/**
+ * The text of version `oldest`.
+ */
+text: string, };
+
+/**
  * A document's name: 1 to 64 letters, digits, `_` and `-`.
  */
 export type DocName = string;
+
+/**
+ * What `list` gives.
+ */
+export type Documents = {
+/**
+ * In order of their names.
+ */
+documents: ReadonlyArray<Listed>, };
 
 /**
  * An accepted edit, as it is published.
@@ -31,11 +57,11 @@ time: number,
 spans: ReadonlyArray<Span>, };
 
 /**
- * What `edit` gives.
+ * What `create` and `edit` give.
  */
 export type Edited = {
 /**
- * The version that the edit made.
+ * The version that the edit made; 0 for a new document.
  */
 version: number, };
 
@@ -66,7 +92,11 @@ at: number, } | { "code": "tooLong",
 /**
  * [`MAX_TEXT`](super::MAX_TEXT).
  */
-limit: number, } | { "code": "malformedSpans", } | { "code": "full",
+limit: number, } | { "code": "malformedSpans", } | { "code": "exists",
+/**
+ * Its current version.
+ */
+version: number, } | { "code": "full",
 /**
  * [`MAX_DOCUMENTS`].
  */
@@ -90,9 +120,47 @@ version: number,
 edits: ReadonlyArray<EditEvent>, };
 
 /**
+ * A document in the list.
+ */
+export type Listed = {
+/**
+ * Its name.
+ */
+doc: string,
+/**
+ * Its current version.
+ */
+version: number,
+/**
+ * The length of its text, in UTF-16 code units.
+ */
+length: number,
+/**
+ * When it was last edited, or created: the agreed time in microseconds since the Unix epoch.
+ */
+changed: number, };
+
+/**
+ * The event of a new document, on the topic [`DOCS_TOPIC`].
+ */
+export type NewDocument = {
+/**
+ * Its name.
+ */
+doc: string,
+/**
+ * Its version: 0, or 1 where an edit created it.
+ */
+version: number, };
+
+/**
  * What a client may ask for in the total order.
  */
-export type Operation = { "op": "edit",
+export type Operation = { "op": "create",
+/**
+ * Which document.
+ */
+doc: DocName, } | { "op": "edit",
 /**
  * Which document.
  */
@@ -129,7 +197,11 @@ doc: DocName,
 /**
  * The version.
  */
-version: number, };
+version: number, } | { "op": "history",
+/**
+ * Which document.
+ */
+doc: DocName, } | { "op": "list", };
 
 /**
  * What `read` gives.
@@ -175,11 +247,15 @@ type Request<Op extends string, R = Extract<Operation | Query, { op: Op }>> = R 
 /** For `createClient<Editor>()`. */
 export interface Editor {
   ops: {
+    create: { req: Request<'create'>; res: Edited };
     edit: { req: Request<'edit'>; res: Edited };
     read: { req: Request<'read'>; res: Read };
     since: { req: Request<'since'>; res: Edits };
+    history: { req: Request<'history'>; res: DocHistory };
+    list: { req: Request<'list'>; res: Documents };
   };
   events: {
+    docs: NewDocument;
     [topic: `doc/${string}`]: EditEvent;
   };
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use webbft_protocol::membership::{Cid, ClientId};
 use webbft_protocol::time::UnixMicros;
 
-use super::rebase::{Span, Tie, check, length_after, rebase};
-use super::text::{Text, TextError};
+use super::rebase::{Span, Tie, check, rebase};
+use super::text::{MAX_TEXT, Text, TextError};
 
 /// How many accepted edits a document remembers.
 pub const MAX_LOG_EDITS: usize = 1000;
@@ -42,8 +42,12 @@ pub(super) struct Document {
     pub(super) text: Text,
     /// The number of edits accepted so far.
     pub(super) version: u64,
-    /// The instance of the last one.
+    /// The instance of the last one, or of the creation.
     pub(super) changed: Cid,
+    /// The agreed time of that instance.
+    pub(super) time: UnixMicros,
+    /// The text of version [`Document::oldest`]. It shares what has not changed with `text`.
+    pub(super) oldest_text: Text,
     /// The latest edits by the version that they made; the last is `version`.
     log: RedBlackTreeMapSync<u64, Arc<Entry>>,
     log_bytes: usize,
@@ -60,7 +64,19 @@ struct Entry {
 }
 
 impl Document {
-    /// The lowest version that an edit may be based on.
+    /// An empty document of version 0.
+    pub(super) fn created(cid: Cid, time: UnixMicros) -> Self {
+        Self { changed: cid, time, ..Self::default() }
+    }
+
+    /// What counts as its size: its text now, or the oldest that is kept, whichever is larger.
+    ///
+    /// The texts share memory; what the one has and the other has not is in the log.
+    pub(super) fn size(&self) -> usize {
+        self.text.len_json().max(self.oldest_text.len_json())
+    }
+
+    /// The lowest version that an edit may be based on, and that the history begins with.
     pub(super) fn oldest(&self) -> u64 {
         self.log.first().map_or(self.version, |(version, _)| version - 1)
     }
@@ -86,6 +102,7 @@ impl Document {
         self.text.apply(&event.spans)?;
         self.version = event.version;
         self.changed = cid;
+        self.time = event.time;
         let payload = serde_json::to_vec(&event).expect("numbers and strings serialise");
         self.remember(Entry { event, before, bytes: payload.len() });
         Ok(payload)
@@ -96,8 +113,9 @@ impl Document {
         self.log.insert_mut(entry.event.version, Arc::new(entry));
         while self.log.size() > MAX_LOG_EDITS || self.log_bytes > MAX_LOG_BYTES {
             let Some((version, oldest)) = self.log.first() else { break };
-            let (version, bytes) = (*version, oldest.bytes);
-            self.log_bytes -= bytes;
+            let (version, oldest) = (*version, Arc::clone(oldest));
+            self.oldest_text.apply(&oldest.event.spans).expect("it was accepted for this text");
+            self.log_bytes -= oldest.bytes;
             self.log.remove_mut(&version);
         }
     }
@@ -106,23 +124,24 @@ impl Document {
 /// A document in a snapshot.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Saved {
+    /// The oldest version that is known, and its text.
+    oldest: u64,
     text: String,
-    version: u64,
-    changed: Cid,
     /// The log, from the oldest edit.
     edits: Vec<Event>,
-    /// The length of the text before them, in UTF-16 code units.
-    before: usize,
+    changed: Cid,
+    time: UnixMicros,
 }
 
 impl From<&Document> for Saved {
     fn from(document: &Document) -> Self {
+        let oldest = document.oldest();
         Self {
-            text: document.text.to_string(),
-            version: document.version,
+            oldest,
+            text: document.oldest_text.to_string(),
+            edits: document.since(oldest).cloned().collect(),
             changed: document.changed,
-            edits: document.since(document.oldest()).cloned().collect(),
-            before: document.length_at(document.oldest()),
+            time: document.time,
         }
     }
 }
@@ -131,27 +150,31 @@ impl TryFrom<Saved> for Document {
     type Error = String;
 
     fn try_from(saved: Saved) -> Result<Self, String> {
-        let Saved { text, version, changed, edits, before } = saved;
+        let Saved { oldest, text, edits, changed, time } = saved;
         let text = Text::from(text.as_str());
-        let mut document = Self { text, version, changed, ..Self::default() };
-        let (mut length, mut left) = (before, edits.len() as u64);
+        if text.len_json() > MAX_TEXT {
+            return Err("its oldest text is too long".to_owned());
+        }
+        if oldest == 0 && text.len_json() > 0 {
+            return Err("it begins with a text that nobody has typed".to_owned());
+        }
+        if edits.last().is_some_and(|last| last.time != time) {
+            return Err("it was not changed at the time of its last edit".to_owned());
+        }
+        let mut document =
+            Self { oldest_text: text.clone(), text, version: oldest, ..Self::default() };
         for event in edits {
-            left -= 1;
-            if event.version == 0 || event.version.checked_add(left) != Some(version) {
-                return Err(format!("edit {} is out of place in the log", event.version));
+            let version = event.version;
+            if Some(version) != document.version.checked_add(1) {
+                return Err(format!("edit {version} is out of place in the log"));
             }
-            check(&event.spans)?;
-            if event.spans.last().is_some_and(|last| last.to > length) {
-                return Err(format!("edit {} ends behind the text", event.version));
-            }
-            let before = length;
-            length = length_after(&event.spans, length);
-            let bytes = serde_json::to_vec(&event).map_err(|error| error.to_string())?.len();
-            document.remember(Entry { event, before, bytes });
+            check(&event.spans).map_err(|error| format!("edit {version}: {error}"))?;
+            document.accept(event, changed).map_err(|error| format!("edit {version}: {error}"))?;
         }
-        if length != document.text.len_utf16() {
-            return Err("the log does not lead to the text".to_owned());
+        if document.oldest() != oldest {
+            return Err("its log is too large".to_owned());
         }
+        (document.changed, document.time) = (changed, time);
         Ok(document)
     }
 }

@@ -4,6 +4,7 @@ use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 use webbft_protocol::execution::{Context, JsonService, RestoreError};
 use webbft_protocol::membership::Cid;
+use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire;
 
 use super::document::{Document, Event, Saved};
@@ -12,7 +13,8 @@ use super::text::TextError;
 
 /// How many documents there may be. They are never deleted.
 pub const MAX_DOCUMENTS: usize = 256;
-/// How large all texts together may be, counted as for [`MAX_TEXT`](super::MAX_TEXT).
+/// How large all texts together may be, counted as for [`MAX_TEXT`](super::MAX_TEXT); of each
+/// document the text now, or the oldest that is kept for `history`, whichever is larger.
 pub const MAX_TOTAL: usize = 64 << 20;
 /// The most work that a rebase may be, in spans × accepted edits: an edit of very many spans must
 /// be based on a more recent version than others.
@@ -22,16 +24,24 @@ pub const MAX_REBASE_STEPS: usize = 4 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Editor {
     documents: RedBlackTreeMapSync<String, Document>,
-    /// The size of all texts.
+    /// The size of all documents.
     size: usize,
 }
+
+/// The topic of new documents.
+pub const DOCS_TOPIC: &str = "docs";
 
 /// What a client may ask for in the total order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 #[serde(tag = "op", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Operation {
-    /// Changes a document; the first edit, with base 0, creates it.
+    /// Creates an empty document, which nobody may have created or edited before.
+    Create {
+        /// Which document.
+        doc: DocName,
+    },
+    /// Changes a document; the first edit, with base 0, creates it where nobody has.
     Edit {
         /// Which document.
         doc: DocName,
@@ -66,6 +76,13 @@ pub enum Query {
         /// The version.
         version: u64,
     },
+    /// Reads the oldest text that is known: the edits after it, by `since`, lead to all later ones.
+    History {
+        /// Which document.
+        doc: DocName,
+    },
+    /// Lists the documents.
+    List {},
 }
 
 /// The results.
@@ -76,8 +93,12 @@ pub enum Reply {
     Edits(Edits),
     /// Of `read`.
     Read(Read),
-    /// Of `edit`.
+    /// Of `create` and `edit`.
     Edited(Edited),
+    /// Of `history`.
+    History(History),
+    /// Of `list`.
+    Documents(Documents),
 }
 
 /// What `since` gives.
@@ -100,11 +121,56 @@ pub struct Read {
     pub text: String,
 }
 
-/// What `edit` gives.
+/// What `create` and `edit` give.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct Edited {
-    /// The version that the edit made.
+    /// The version that the edit made; 0 for a new document.
+    pub version: u64,
+}
+
+/// What `history` gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "DocHistory"))]
+pub struct History {
+    /// The lowest version that `since` takes.
+    pub oldest: u64,
+    /// The current version.
+    pub version: u64,
+    /// The text of version `oldest`.
+    pub text: String,
+}
+
+/// What `list` gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Documents {
+    /// In order of their names.
+    pub documents: Vec<Listed>,
+}
+
+/// A document in the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Listed {
+    /// Its name.
+    pub doc: String,
+    /// Its current version.
+    pub version: u64,
+    /// The length of its text, in UTF-16 code units.
+    pub length: usize,
+    /// When it was last edited, or created: the agreed time in microseconds since the Unix epoch.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub changed: UnixMicros,
+}
+
+/// The event of a new document, on the topic [`DOCS_TOPIC`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct NewDocument {
+    /// Its name.
+    pub doc: String,
+    /// Its version: 0, or 1 where an edit created it.
     pub version: u64,
 }
 
@@ -160,6 +226,12 @@ pub enum Problem {
         /// In words.
         #[serde(skip)]
         reason: String,
+    },
+    /// The document to be created exists.
+    #[error("there is a document of that name already: open it, or take another name")]
+    Exists {
+        /// Its current version.
+        version: u64,
     },
     /// There are [`MAX_DOCUMENTS`] documents, or they are [`MAX_TOTAL`] together.
     #[error("no room: at most {documents} documents, and {size} bytes as JSON in all")]
@@ -235,6 +307,52 @@ impl Editor {
         Reply::Read(Read { version: document.version, text: document.text.to_string() })
     }
 
+    fn list(&self) -> (Reply, Cid) {
+        let listed = self.documents.iter().map(|(doc, document)| Listed {
+            doc: doc.clone(),
+            version: document.version,
+            length: document.text.len_utf16(),
+            changed: document.time,
+        });
+        let as_of = self.documents.values().map(|document| document.changed).max();
+        (Reply::Documents(Documents { documents: listed.collect() }), as_of.unwrap_or(Cid::ZERO))
+    }
+
+    fn create(&mut self, doc: &DocName, context: &mut Context<'_>) -> Result<Reply, Problem> {
+        if let Some(document) = self.documents.get(&doc.0) {
+            return Err(Problem::Exists { version: document.version });
+        }
+        self.put(doc, Document::created(context.cid, context.time), context)?;
+        Ok(Reply::Edited(Edited { version: 0 }))
+    }
+
+    /// Takes in a document that is new or has changed, if there is room.
+    ///
+    /// For a text that has not become longer there always is, so that a full service can be
+    /// tidied: what an edit deletes counts until the oldest kept text is without it, too.
+    fn put(
+        &mut self,
+        doc: &DocName,
+        document: Document,
+        context: &mut Context<'_>,
+    ) -> Result<(), Problem> {
+        let old = self.documents.get(&doc.0);
+        let size = self.size + document.size() - old.map_or(0, Document::size);
+        let longer = document.text.len_json() > old.map_or(0, |old| old.text.len_json());
+        let new = old.is_none();
+        if (new && self.documents.size() >= MAX_DOCUMENTS) || (longer && size > MAX_TOTAL) {
+            return Err(Problem::Full { documents: MAX_DOCUMENTS, size: MAX_TOTAL });
+        }
+        if new {
+            let event = NewDocument { doc: doc.0.clone(), version: document.version };
+            let payload = serde_json::to_vec(&event).expect("a number and a string serialise");
+            context.publish(DOCS_TOPIC, payload);
+        }
+        self.size = size;
+        self.documents.insert_mut(doc.0.clone(), document);
+        Ok(())
+    }
+
     fn edit(
         &mut self,
         doc: &DocName,
@@ -260,7 +378,6 @@ impl Editor {
             time: context.time,
             spans: rebased,
         };
-        let size_before = document.text.len_json();
         let payload = document.accept(event, context.cid).map_err(|error| match error {
             TextError::SplitsSurrogate { at } => {
                 let at = split_at_base(&document, &spans, base).unwrap_or(at);
@@ -271,13 +388,7 @@ impl Editor {
         })?;
 
         let version = document.version;
-        let size = self.size + document.text.len_json() - size_before;
-        let documents = self.documents.size() + usize::from(version == 1);
-        if documents > MAX_DOCUMENTS || size > MAX_TOTAL.max(self.size) {
-            return Err(Problem::Full { documents: MAX_DOCUMENTS, size: MAX_TOTAL });
-        }
-        self.size = size;
-        self.documents.insert_mut(doc.0.clone(), document);
+        self.put(doc, document, context)?;
         context.publish(doc.topic(), payload);
         Ok(Reply::Edited(Edited { version }))
     }
@@ -312,6 +423,7 @@ impl JsonService for Editor {
 
     fn execute(&mut self, operation: Operation, context: &mut Context<'_>) -> Result<Reply, Error> {
         match operation {
+            Operation::Create { doc } => self.create(&doc, context).map_err(Error::from),
             Operation::Edit { doc, base, tag, spans } => {
                 self.edit(&doc, base, tag, spans, context).map_err(Error::from)
             }
@@ -319,7 +431,8 @@ impl JsonService for Editor {
         }
     }
 
-    /// Every answer depends on the edits of one document alone, hence holds as of the last.
+    /// Every answer but the list depends on the edits of one document alone, hence holds as of the
+    /// last.
     fn query(&self, query: Query) -> (Result<Reply, Error>, Option<Cid>) {
         match query {
             Query::Read { doc } => (Ok(self.read(&doc)), Some(self.document(&doc).changed)),
@@ -330,6 +443,16 @@ impl JsonService for Editor {
                     Reply::Edits(Edits { version: document.version, edits })
                 });
                 (result.map_err(Error::from), Some(document.changed))
+            }
+            Query::History { doc } => {
+                let document = self.document(&doc);
+                let (oldest, version) = (document.oldest(), document.version);
+                let text = document.oldest_text.to_string();
+                (Ok(Reply::History(History { oldest, version, text })), Some(document.changed))
+            }
+            Query::List {} => {
+                let (list, as_of) = self.list();
+                (Ok(list), Some(as_of))
             }
         }
     }
@@ -345,10 +468,17 @@ impl JsonService for Editor {
             wire::decode(snapshot).map_err(|error| RestoreError(error.to_string()))?;
         let mut editor = Self::default();
         for (name, saved) in saved {
-            let document = Document::try_from(saved)
-                .map_err(|error| RestoreError(format!("document {name}: {error}")))?;
-            editor.size += document.text.len_json();
+            let wrong = |error: String| RestoreError(format!("document {name}: {error}"));
+            let DocName(name) = DocName::try_from(name.clone()).map_err(wrong)?;
+            if editor.documents.last().is_some_and(|(last, _)| *last >= name) {
+                return Err(wrong("it is not behind those with lower names".to_owned()));
+            }
+            let document = Document::try_from(saved).map_err(wrong)?;
+            editor.size += document.size();
             editor.documents.insert_mut(name, document);
+        }
+        if editor.documents.size() > MAX_DOCUMENTS {
+            return Err(RestoreError(format!("more than {MAX_DOCUMENTS} documents")));
         }
         Ok(editor)
     }

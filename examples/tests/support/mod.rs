@@ -46,8 +46,11 @@ impl Server {
         let result = self.editor.execute(&operation, &mut context);
         match serde_json::from_slice(&result).unwrap() {
             Envelope::Ok(reply) => {
-                assert_eq!(published.len(), 1);
-                let event: Event = serde_json::from_slice(&published[0].payload).unwrap();
+                let topics: Vec<&str> = published.iter().map(|event| &*event.topic).collect();
+                let created: &[&str] = if self.cid == 1 { &["docs"] } else { &[] };
+                assert_eq!(topics, [created, &["doc/d"]].concat());
+                let payload = &published.last().unwrap().payload;
+                let event: Event = serde_json::from_slice(payload).unwrap();
                 assert_eq!(reply, json!({"version": event.version}));
                 Ok(event)
             }

@@ -65,10 +65,9 @@ fn edits_are_rebased_published_and_read() {
         ask(&editor, r#"{"op":"read","doc":"d"}"#),
         (r#"{"ok":{"version":0,"text":""}}"#.into(), Some(Cid::ZERO))
     );
-    assert_eq!(
-        run(&mut editor, 1, &edit(0, &span(0, 0, "hello"))),
-        accepted(1, "t0", &span(0, 0, "hello"))
-    );
+    let mut created = accepted(1, "t0", &span(0, 0, "hello"));
+    created.events.insert(0, ("docs".into(), r#"{"doc":"d","version":1}"#.into()));
+    assert_eq!(run(&mut editor, 1, &edit(0, &span(0, 0, "hello"))), created);
     // Two clients that both know version 1: the second edit moves behind the first.
     assert_eq!(
         run(&mut editor, 2, &edit(1, &[span(0, 1, "J"), span(5, 5, "!")].join(","))),
@@ -101,6 +100,75 @@ fn edits_are_rebased_published_and_read() {
             Some(Cid(4))
         )
     );
+}
+
+#[test]
+fn documents_are_created_once_and_listed() {
+    let mut editor = Json::<Editor>::default();
+    let list = |editor: &Json<Editor>| ask(editor, r#"{"op":"list"}"#);
+    assert_eq!(list(&editor), (r#"{"ok":{"documents":[]}}"#.into(), Some(Cid::ZERO)));
+    let create = r#"{"op":"create","doc":"d"}"#;
+    let created = Ran {
+        result: r#"{"ok":{"version":0}}"#.into(),
+        events: vec![("docs".into(), r#"{"doc":"d","version":0}"#.into())],
+    };
+    assert_eq!(run(&mut editor, 3, create), created);
+    let exists = |version: u64| {
+        refused(&format!(
+            r#""code":"exists","version":{version},"message":"there is a document of that name already: open it, or take another name""#
+        ))
+    };
+    assert_eq!(run(&mut editor, 4, create), exists(0));
+    run(&mut editor, 5, &edit_of("a", 0, &span(0, 0, "new")));
+    let entry = |doc: &str, version: u64, length: usize, changed: u64| {
+        format!(r#"{{"doc":"{doc}","version":{version},"length":{length},"changed":{changed}}}"#)
+    };
+    let expected = |entries: [String; 2]| {
+        format!(r#"{{"ok":{{"documents":[{},{}]}}}}"#, entries[0], entries[1])
+    };
+    assert_eq!(
+        list(&editor),
+        (expected([entry("a", 1, 3, 5000), entry("d", 0, 0, 3000)]), Some(Cid(5)))
+    );
+    // The first edit of a document that was created is like any other.
+    let first = run(&mut editor, 6, &edit(0, &span(0, 0, "😀")));
+    assert_eq!(first.events.iter().map(|(topic, _)| topic).collect::<Vec<_>>(), ["doc/d"]);
+    assert_eq!(
+        list(&editor),
+        (expected([entry("a", 1, 3, 5000), entry("d", 1, 2, 6000)]), Some(Cid(6)))
+    );
+    assert_eq!(run(&mut editor, 7, create), exists(1));
+    // A refused first edit creates nothing.
+    run(&mut editor, 8, &edit_of("b", 0, &span(1, 1, "x")));
+    assert_eq!(editor.0.documents.size(), 2);
+}
+
+#[test]
+fn the_history_begins_where_the_log_does() {
+    let mut editor = Json::<Editor>::default();
+    let history = r#"{"op":"history","doc":"d"}"#;
+    let none = r#"{"ok":{"oldest":0,"version":0,"text":""}}"#;
+    assert_eq!(ask(&editor, history), (none.into(), Some(Cid::ZERO)));
+    let edits = MAX_LOG_EDITS as u64 + 5;
+    let mut texts = vec![String::new()];
+    for (version, at) in (0..edits).zip(0..) {
+        let span = span(at / 2, at / 2, &version.to_string());
+        run(&mut editor, version + 1, &edit(version, &span));
+        texts.push(text_of(&editor.0, "d"));
+    }
+    let expected = format!(r#"{{"ok":{{"oldest":5,"version":{edits},"text":"{}"}}}}"#, texts[5]);
+    assert_eq!(ask(&editor, history), (expected, Some(Cid(edits))));
+    // From there every version can be had by `since`, after a restart, too.
+    let editor = Json(Editor::restore(&editor.0.snapshot()).unwrap());
+    let (since, _) = ask(&editor, r#"{"op":"since","doc":"d","version":5}"#);
+    let since: serde_json::Value = serde_json::from_str(&since).unwrap();
+    let mut text = editor.0.documents.get("d").unwrap().oldest_text.clone();
+    for (event, expected) in since["ok"]["edits"].as_array().unwrap().iter().zip(&texts[6..]) {
+        let event: Event = serde_json::from_value(event.clone()).unwrap();
+        text.apply(&event.spans).unwrap();
+        assert_eq!(&text.to_string(), expected);
+    }
+    assert_eq!(text.to_string(), *texts.last().unwrap());
 }
 
 #[test]
@@ -167,7 +235,7 @@ fn malformed_operations_are_not_admitted() {
         ),
         (edit(0, r#"{"from":-1,"to":0,"insert":""}"#), "invalid value: integer `-1`, expected usize".into()),
         (edit(0, r#"{"from":0,"to":0}"#), "missing field `insert`".into()),
-        (r#"{"op":"since","doc":"d","version":0}"#.into(), "unknown variant `since`, expected `edit` or `read`".into()),
+        (r#"{"op":"since","doc":"d","version":0}"#.into(), "unknown variant `since`, expected one of `create`, `edit`, `read`".into()),
     ] {
         let refused = Json::<Editor>::admit(operation.as_bytes()).unwrap_err();
         assert!(refused.contains(&refusal), "{operation}: {refused}");
@@ -258,6 +326,7 @@ fn a_text_and_all_texts_have_a_largest_size() {
     let mut document = Document::default();
     (document.text, document.version) = (big, 1);
     editor.0.size = document.text.len_json();
+    document.oldest_text = document.text.clone();
     editor.0.documents.insert_mut("d".into(), document);
     assert_eq!(
         run(&mut editor, 2, &edit(1, &span(0, 0, "more than that"))),
@@ -277,15 +346,29 @@ fn a_text_and_all_texts_have_a_largest_size() {
     );
     editor.0.size = MAX_TOTAL - 1000;
     assert_eq!(run(&mut editor, 3, &edit_of("e", 0, &span(0, 0, &mebibyte[..1001]))), full);
-    // Shorter is always possible.
+    // Shorter is always possible, but what was deleted counts while it is in the history.
     editor.0.size = MAX_TOTAL + 1000;
+    let size = editor.0.size;
     assert_eq!(run(&mut editor, 3, &edit(2, &span(0, 1, ""))), accepted(3, "t2", &span(0, 1, "")));
+    assert_eq!(run(&mut editor, 4, &edit(3, &span(0, 9, ""))), accepted(4, "t3", &span(0, 9, "")));
+    assert_eq!(size - editor.0.size, 10);
+    assert_eq!(editor.0.documents.get("d").unwrap().size(), MAX_TEXT - 10);
+    for version in 4..MAX_LOG_EDITS as u64 + 5 {
+        run(&mut editor, version + 1, &edit(version, ""));
+    }
+    assert_eq!(editor.0.documents.get("d").unwrap().size(), MAX_TEXT - 15);
+    assert_eq!(size - editor.0.size, 15);
 
     let mut editor = Json::<Editor>::default();
     for index in 0..MAX_DOCUMENTS as u64 {
         run(&mut editor, index + 1, &edit_of(&format!("d{index}"), 0, &span(0, 0, "x")));
     }
     assert_eq!(run(&mut editor, 300, &edit_of("another", 0, "")), full);
+    assert_eq!(run(&mut editor, 300, r#"{"op":"create","doc":"another"}"#), full);
+    assert_eq!(
+        ask(&editor, r#"{"op":"list"}"#).0.matches(r#""version":1,"#).count(),
+        MAX_DOCUMENTS
+    );
     assert!(run(&mut editor, 301, &edit_of("d0", 1, "")).result.contains("ok"));
 }
 
@@ -294,6 +377,7 @@ fn snapshot_and_restore() {
     let mut editor = with_text(&["hello 😀", "x", "y"]);
     run(&mut editor, 4, &edit(1, &span(0, 5, "bye")));
     run(&mut editor, 5, &edit_of("other", 0, &span(0, 0, "text")));
+    run(&mut editor, 5, r#"{"op":"create","doc":"third"}"#);
     let snapshot = editor.0.snapshot();
     let mut restored = Json(Editor::restore(&snapshot).unwrap());
     assert_eq!((&restored.0, restored.0.snapshot()), (&editor.0, snapshot.clone()));

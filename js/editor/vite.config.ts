@@ -1,7 +1,7 @@
 import { defineConfig } from 'vite';
 
 /**
- * What the built page may load and run: itself, the Wasm, and WebSockets to any replica of the
+ * What the built page may load and run: itself, the Wasm, and connections to any replica of the
  * view. CodeMirror adds its style sheet as an element, hence the one exception for styles.
  */
 const POLICY = [
@@ -9,7 +9,7 @@ const POLICY = [
   "script-src 'self' 'wasm-unsafe-eval'",
   "style-src 'self' 'unsafe-inline'",
   "img-src 'self'",
-  "connect-src 'self' ws: wss:",
+  "connect-src 'self' ws: wss: http: https:",
   "base-uri 'none'",
   "form-action 'none'",
 ].join('; ');

@@ -4,10 +4,10 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Net, START};
+use common::{Net, REQUEST_TIMEOUT, START};
 use webbft_protocol::membership::{Cid, Epoch, Regency};
 use webbft_protocol::ordering::ProposalFault;
-use webbft_protocol::replica::{Notice, PeerFault};
+use webbft_protocol::replica::{Notice, PeerFault, Suspicion};
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire::{
     Batch, BatchEntry, ClientHeader, ExecutionResult, Frame, Operation, PeerMessage, ReplicaHeader,
@@ -173,6 +173,30 @@ fn a_time_in_the_future_is_withheld() {
     net.wait_ms(200);
     assert_eq!(net.logs()[1..], vec![vec!["x"]; 3]);
     assert_eq!(net.replicas[1].status().time, UnixMicros(START + 6_500_000));
+}
+
+/// S8: nobody waits for the empty batch of a leader whose clock is far ahead; it costs the leader its
+/// place all the same, or learners could wait for ever.
+#[test]
+fn a_leader_far_ahead_of_the_clocks_is_replaced() {
+    let mut net = Net::new(4, 1);
+    for to in 1..4 {
+        let batch = Batch { time: UnixMicros(START + 5_000_000_000), entries: vec![] };
+        net.inject_proposal(0, to, Cid(1), Epoch(1), batch);
+    }
+    let timeout = u64::try_from(REQUEST_TIMEOUT.as_millis()).unwrap();
+    net.wait_ms(timeout - 1);
+    assert_eq!(net.suspicions(), 0);
+    net.wait_ms(100);
+    let suspected = Notice::LeaderSuspected { leader: 0, cause: Suspicion::AheadOfClock };
+    let installed = Notice::RegencyInstalled { regency: Regency(1), leader: 1 };
+    for notices in &net.notices[1..] {
+        assert_eq!(notices[..2], [suspected.clone(), installed.clone()]);
+    }
+    let client = net.client();
+    net.invoke(client, 1, "x");
+    net.wait_ms(100);
+    assert_eq!(net.logs(), vec![vec!["x"]; 4]);
 }
 
 /// Two proposals for one instance prove the leader wrong; the first stays.

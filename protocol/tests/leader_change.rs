@@ -307,13 +307,13 @@ fn a_bad_signature_is_left_out() {
     }
     net.wait_ms(10);
     assert_eq!(net.logs()[..2], vec![vec!["x"]; 2]);
-    let fault = PeerFault::Consensus(ProposalFault::AcceptSignature);
-    assert!(net.notices[0].contains(&Notice::PeerMisbehaved { peer: 3, fault }));
     // Until the third good one is there, nothing more is voted on.
     let second = net.request(client, 2, Net::execute("y"));
     net.submit(client, &second, &[0, 1, 2]);
     net.wait_ms(10);
     assert_eq!(net.logs()[0], ["x"]);
+    let fault = PeerFault::Consensus(ProposalFault::AcceptSignature);
+    assert!(net.notices[0].contains(&Notice::PeerMisbehaved { peer: 3, fault }));
     net.lost = |from, _, _| from == 3;
     net.wait_ms(1000);
     assert_eq!(net.logs()[..3], vec![vec!["x", "y"]; 3]);

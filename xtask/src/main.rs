@@ -4,6 +4,7 @@
 mod bench;
 mod builds;
 mod cluster;
+mod control;
 mod demo;
 mod fuzz;
 mod glue;

@@ -73,7 +73,16 @@ pub(crate) struct Child {
 impl Child {
     /// Starts `command` in a process group of its own, with no standard input.
     pub(crate) fn spawn(command: &mut Command, terminate: Terminate) -> Result<Self> {
-        command.process_group(0).stdin(Stdio::null());
+        Self::start(command.stdin(Stdio::null()), terminate)
+    }
+
+    /// The same with a standard input that ends with this program, whatever ends it.
+    pub(crate) fn spawn_attached(command: &mut Command) -> Result<Self> {
+        Self::start(command.stdin(Stdio::piped()), Terminate::Group)
+    }
+
+    fn start(command: &mut Command, terminate: Terminate) -> Result<Self> {
+        command.process_group(0);
         let child = command.spawn().with_context(|| format!("cannot start {}", line(command)))?;
         Ok(Child { child, terminate, ended: None })
     }
@@ -102,6 +111,14 @@ impl Child {
                 return Err(Interrupted.into());
             }
             thread::sleep(POLL);
+        }
+    }
+
+    /// Sends a signal to the child, and not to what it started; nothing once it has ended.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if let (Ok(None), Ok(pid)) = (self.try_wait(), i32::try_from(self.child.id())) {
+            // It fails only when the process is already gone.
+            let _ = kill(Pid::from_raw(pid), signal);
         }
     }
 

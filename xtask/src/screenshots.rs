@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Behaviour, Cluster};
 use crate::process::visible;
 use crate::{builds, demo, workspace};
 
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let daemon = builds::daemon()?;
     let page = builds::page()?;
     let mut driver = demo::driver()?;
-    let cluster = Cluster::start(&daemon, &page, args.port, Some("3=lie"))?;
+    let cluster = Cluster::start(&daemon, &page, args.port, Some((3, Behaviour::Lie)))?;
     driver
         .arg("screenshots.mjs")
         .arg("--cluster")

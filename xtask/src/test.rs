@@ -1,9 +1,12 @@
 //! `cargo xtask test`: everything, in steps.
 
 use std::process::Command;
+use std::sync::Arc;
 
 use anyhow::Result;
 
+use crate::cluster::Cluster;
+use crate::control::Control;
 use crate::process::visible;
 use crate::steps::{self, Step};
 use crate::ui::Phase;
@@ -155,7 +158,10 @@ fn wasm_size() -> Result<()> {
     size::check(&builds::wasm()?)
 }
 
-/// The same tests in both browsers.
+/// Where the demo of the browser tests serves.
+const DEMO_PORT: u16 = 7440;
+
+/// The same tests in both browsers; those of the demo's page in one.
 fn browser() -> Result<()> {
     let daemon = builds::daemon()?;
     let page = builds::page()?;
@@ -174,7 +180,16 @@ fn browser() -> Result<()> {
             .env("WEBBFT_PAGE", &page);
         visible(&mut driver, &format!("The failing tests in {browser} are named above."))?;
     }
-    Ok(())
+    println!("\n  A demo, in chromium");
+    let cluster = Arc::new(Cluster::start(&daemon, &page, DEMO_PORT, None)?);
+    let control = Control::start(Arc::clone(&cluster))?;
+    cluster.describe(Some(&control.key()))?;
+    let mut driver = demo::driver()?;
+    driver
+        .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
+        .arg("collaboration.test.mjs")
+        .env("WEBBFT_DEMO", cluster.description());
+    visible(&mut driver, "The failing tests of the demo are named above.")
 }
 
 fn guide() -> Result<()> {

@@ -32,6 +32,7 @@ pub mod rebase;
 mod service;
 mod text;
 
+pub use diffsync::DiffSync;
 pub use document::{Event, MAX_LOG_BYTES, MAX_LOG_EDITS};
 pub use merge::{Merge, Rebase};
 pub use service::{

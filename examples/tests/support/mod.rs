@@ -11,6 +11,7 @@ use webbft_protocol::execution::{Context, Json, Service};
 use webbft_protocol::membership::{Cid, ClientId};
 use webbft_protocol::time::UnixMicros;
 
+pub(crate) mod comparison;
 pub(crate) mod recording;
 
 /// The editor with one document, "d".

@@ -4,23 +4,60 @@ import './style/tokens.css';
 import './style/layout.css';
 import './style/editor.css';
 import './style/panel.css';
+import './style/past.css';
+import './style/documents.css';
 
 import { type Client, createClient, type Status, type View } from 'webbft';
+import { Claims } from './claims.ts';
+import { Controls } from './controls.ts';
+import { type Action, Demo } from './demo.ts';
+import { readHistory } from './history.ts';
+import { Reports } from './reports.ts';
 import type { EditorService } from './service.ts';
 import { Session } from './session.ts';
 import { Announcer } from './ui/announcer.ts';
+import { Documents } from './ui/documents.ts';
 import { byId, setText } from './ui/dom.ts';
 import { Editor } from './ui/editor.ts';
 import { drawBrand, drawHeader } from './ui/header.ts';
+import { HistoryView } from './ui/history.ts';
 import { Panel } from './ui/panel.ts';
 import { failure, suspicion } from './ui/words.ts';
+import { VoteBook } from './votes.ts';
+import { askAlone } from './witness.ts';
 
 /** Unconfirmed changes are worth a word when they have been so for this long. */
 const NOTICEABLE_MS = 400;
+/** And an explanation after this time, in which even a change of leader is over. */
+const STUCK_MS = 4_000;
 const NOTICE_MS = 8_000;
 /** Not reaching a quorum is worth a banner when it takes this long. */
 const SLOW_START_MS = 3_000;
 const FRAME_MS = 16;
+/** How long the button says that the link was copied. */
+const COPIED_MS = 2_000;
+
+/** The status before there is a client. */
+const NOTHING: Status = {
+  phase: 'idle',
+  viewId: 0,
+  n: 0,
+  f: 0,
+  connected: 0,
+  needed: 0,
+  pending: 0,
+  replicas: [],
+};
+
+/** What the demo's buttons have done, for the live region. */
+const DONE: Record<Action, string> = {
+  kill: 'killed',
+  pause: 'paused',
+  resume: 'goes on',
+  restart: 'started again',
+  slow: 'started again, and answers late',
+  lie: 'started again, and lies to every client',
+};
 
 /** A document's name of the characters that the service takes. */
 function asDocumentName(text: string): string {
@@ -46,11 +83,31 @@ async function loadView(): Promise<View> {
 
 class Page {
   readonly #doc = documentName();
-  readonly #panel = new Panel(byId('panel'));
   readonly #announcer = new Announcer(byId('announcer'));
+  readonly #votes = new VoteBook();
+  readonly #reports = new Reports(
+    () => this.#client?.status ?? NOTHING,
+    () => this.#drawSoon(),
+  );
+  readonly #claims = new Claims(
+    (replica) => this.#askAlone(replica),
+    () => this.#agreed(),
+    () => this.#drawSoon(),
+  );
+  readonly #controls = this.#findControls();
+  readonly #panel = new Panel(byId('panel'), {
+    votes: this.#votes,
+    reports: this.#reports,
+    claims: this.#claims.all,
+    processes: () => this.#controls?.processes ?? [],
+    busy: (replica) => this.#controls?.busy(replica) ?? false,
+    act: (replica, action) => void this.#controls?.act(replica, action),
+  });
+  #view: View | null = null;
   #client: Client<EditorService> | null = null;
   #session: Session | null = null;
   #editor: Editor | null = null;
+  #past: HistoryView | null = null;
   #failure: string | null = null;
   #notice: string | null = null;
   #pendingSince: number | null = null;
@@ -78,10 +135,36 @@ class Page {
       pending: (): boolean => !this.#session?.sync || this.#session.pending,
       status: (): Status | null => this.#client?.status ?? null,
       lastEvidence: () => this.#panel.evidence,
+      replace: (from: number, to: number, insert: string): void =>
+        this.#editor?.replace(from, to, insert),
+      past: () => this.#past?.shown ?? null,
     };
   }
 
+  #findControls(): Controls | null {
+    const demo = Demo.fromAddress();
+    if (!demo) return null;
+    return new Controls(demo, {
+      changed: () => this.#drawSoon(),
+      done: (replica, action) => this.#announcer.say(`Replica ${replica}: ${DONE[action]}.`),
+      refused: (reason) => this.#tell(`The demo could not do that: ${reason}.`),
+    });
+  }
+
+  /** The agreed text; null before there is one. */
+  #agreed() {
+    const sync = this.#session?.sync;
+    if (!sync) return null;
+    return { version: sync.version, text: sync.confirmed.sliceString(0, undefined, '\n') };
+  }
+
+  #askAlone(replica: number) {
+    if (!this.#view) throw new Error('there is no view yet');
+    return askAlone(this.#view, replica, this.#doc);
+  }
+
   #open(view: View): void {
+    this.#view = view;
     const client = createClient<EditorService>({ view });
     this.#client = client;
     const session = new Session(client, this.#doc, {
@@ -94,6 +177,7 @@ class Page {
           changed: (changes) => session.local(changes),
         });
         this.#editor.focus();
+        (byId('history') as HTMLButtonElement).disabled = false;
       },
       apply: (changes, remote) => this.#editor?.apply(changes, remote),
       confirmed: (confirmation) => {
@@ -115,10 +199,23 @@ class Page {
       if (suspect) this.#announcer.say(`Replica ${replica} is a suspect. ${suspicion(suspect)}.`);
       this.#drawSoon();
     });
-    client.on('votes', ({ kind, call, evidence }) => {
-      if (kind === 'late') this.#panel.late(call, evidence);
+    client.on('votes', (votes) => {
+      this.#votes.record(votes);
       this.#drawSoon();
     });
+    const documents = new Documents({
+      client,
+      doc: this.#doc,
+      asName: asDocumentName,
+      open: (doc) => {
+        location.hash = `doc=${doc}`;
+      },
+    });
+    byId('documents').addEventListener('click', () => documents.show());
+    (byId('documents') as HTMLButtonElement).disabled = false;
+    byId('history').addEventListener('click', () => void this.#toggleHistory(client));
+    this.#reports.start();
+    this.#controls?.start();
     addEventListener('beforeunload', (event) => {
       if (session.pending && !this.#failure) event.preventDefault();
     });
@@ -127,6 +224,7 @@ class Page {
   #nameDocument(): void {
     setText(byId('title'), `Shared text: ${this.#doc}`);
     document.title = `${this.#doc} · WebBFT`;
+    byId('share').addEventListener('click', () => void this.#copyLink());
     const name = byId('doc-name') as HTMLInputElement;
     name.value = this.#doc;
     byId('doc-form').addEventListener('submit', (event) => {
@@ -138,6 +236,48 @@ class Page {
     addEventListener('hashchange', () => {
       if (documentName() !== this.#doc) location.reload();
     });
+  }
+
+  /** Shows the past in place of the text, which goes on being kept up to date, or the text again. */
+  async #toggleHistory(client: Client<EditorService>): Promise<void> {
+    const button = byId('history') as HTMLButtonElement;
+    if (!this.#past) {
+      button.disabled = true;
+      try {
+        const history = await readHistory(client, this.#doc);
+        this.#past = new HistoryView({
+          history,
+          me: client.clientId,
+          doc: this.#doc,
+          close: () => void this.#toggleHistory(client),
+        });
+        byId('text').append(this.#past.element);
+        this.#past.focus();
+      } catch (error) {
+        this.#tell(`The history cannot be had: ${error instanceof Error ? error.message : error}.`);
+      }
+      button.disabled = false;
+    } else {
+      this.#past.destroy();
+      this.#past = null;
+      this.#editor?.focus();
+    }
+    const open = this.#past !== null;
+    button.setAttribute('aria-pressed', String(open));
+    byId('text').dataset.past = String(open);
+  }
+
+  /** The link to this document, without what only this window may know. */
+  async #copyLink(): Promise<void> {
+    const link = `${location.origin}${location.pathname}#doc=${this.#doc}`;
+    try {
+      await navigator.clipboard.writeText(link);
+      setText(byId('share-text'), 'Link copied');
+      this.#announcer.say('The link to this document is in the clipboard.');
+      setTimeout(() => setText(byId('share-text'), 'Copy link'), COPIED_MS);
+    } catch {
+      this.#tell(`The browser does not let this page copy. The link is ${link}`);
+    }
   }
 
   #fail(error: unknown): void {
@@ -170,16 +310,20 @@ class Page {
       status,
       open: this.#editor !== null,
       slow: performance.now() > SLOW_START_MS,
-      waiting: this.#waiting(),
+      waiting: this.#waiting(NOTICEABLE_MS),
+      stuck: this.#waiting(STUCK_MS),
       failure: this.#failure,
       notice: this.#notice,
     });
-    if (status) this.#panel.draw(status);
+    if (status) {
+      this.#claims.follow(status.replicas);
+      this.#panel.draw(status);
+    }
     this.#editor?.mark(this.#session?.sync?.unconfirmedRanges() ?? []);
   }
 
-  /** Whether changes have been unconfirmed for long enough to say so. */
-  #waiting(): boolean {
+  /** Whether changes have been unconfirmed for `ms`; draws again when that may become so. */
+  #waiting(ms: number): boolean {
     if (!this.#session?.pending) {
       this.#pendingSince = null;
       return false;
@@ -187,8 +331,8 @@ class Page {
     const now = performance.now();
     this.#pendingSince ??= now;
     const waited = now - this.#pendingSince;
-    if (waited >= NOTICEABLE_MS) return true;
-    setTimeout(() => this.#drawSoon(), NOTICEABLE_MS - waited);
+    if (waited >= ms) return true;
+    setTimeout(() => this.#drawSoon(), ms - waited);
     return false;
   }
 }

@@ -8,6 +8,7 @@ import type { Client, Evidence, Message } from 'webbft';
 import { isSurvivable, serviceError } from './errors.ts';
 import type { EditEvent, EditorService, ServiceError } from './service.ts';
 import { type Batch, type Incoming, Sync } from './sync.ts';
+import { callSubject, eventSubject, type Subject } from './votes.ts';
 
 /** What a session needs of the client. */
 export type EditorClient = Pick<
@@ -20,8 +21,8 @@ export interface Confirmation {
   readonly version: number;
   readonly evidence: Evidence;
   readonly own: boolean;
-  /** The client's id of the call; only for this page's edits. */
-  readonly call?: string;
+  /** By which later votes on it are known. */
+  readonly subject: Subject;
   /** From sending to the agreed reply, in milliseconds; only for this page's edits. */
   readonly latencyMs?: number;
 }
@@ -57,6 +58,7 @@ function randomTag(): string {
 export class Session {
   readonly #client: EditorClient;
   readonly #doc: string;
+  readonly #topic: `doc/${string}`;
   readonly #listener: SessionListener;
   #sync: Sync | null = null;
   #closed = false;
@@ -72,6 +74,7 @@ export class Session {
   constructor(client: EditorClient, doc: string, listener: SessionListener) {
     this.#client = client;
     this.#doc = doc;
+    this.#topic = `doc/${doc}`;
     this.#listener = listener;
   }
 
@@ -126,8 +129,7 @@ export class Session {
 
   async #subscribe(): Promise<void> {
     const subscription = await this.#persist(async () => {
-      const topic = `doc/${this.#doc}` as const;
-      const attempt = this.#client.invokeSubscribe(topic, (message) => this.#event(message));
+      const attempt = this.#client.invokeSubscribe(this.#topic, (message) => this.#event(message));
       await attempt.ready;
       return attempt;
     });
@@ -207,10 +209,13 @@ export class Session {
     return null;
   }
 
-  #event({ value, evidence }: Message<EditEvent>): void {
+  #event({ value, number, evidence }: Message<EditEvent>): void {
     if (this.#closed) return;
     const own = this.#sync?.inFlight?.tag === value.tag || this.#replied?.tag === value.tag;
-    if (!own) this.#listener.confirmed({ version: value.version, evidence, own: false });
+    if (!own) {
+      const subject = eventSubject(this.#topic, number);
+      this.#listener.confirmed({ version: value.version, evidence, own: false, subject });
+    }
     if (!this.#sync || this.#catchingUp) {
       this.#queued.push(value);
     } else {
@@ -338,7 +343,7 @@ export class Session {
           version: value.version,
           evidence,
           own: true,
-          call: call.id,
+          subject: callSubject(call.id),
           latencyMs,
         });
         this.#fetchUnlessSeen(sync, value.version);

@@ -70,6 +70,12 @@ impl Quorums {
         2 * self.f + 1
     }
 
+    /// q + f: at least q of them are correct (Q5). Not more than n where n = 3f + 1.
+    #[must_use]
+    pub const fn holding_a_quorum(self) -> usize {
+        self.quorum() + self.f
+    }
+
     /// n − f: as many as can be waited for (Q4).
     #[must_use]
     pub const fn surely_answering(self) -> usize {
@@ -125,6 +131,8 @@ mod tests {
                 assert!(2 * (q - 1) - n.min(2 * (q - 1)) <= f, "q is not minimal at {n}, {f}");
                 // Faulty replicas cannot prevent a quorum.
                 assert!(q <= n - f, "liveness at n = {n}, f = {f}");
+                // All replicas together hold a quorum of correct ones.
+                assert!(quorums.holding_a_quorum() <= n && quorums.holding_a_quorum() - f >= q);
                 // A quorum contains a correct majority over any f liars.
                 assert!(q > 2 * f || n == 1, "q ≥ 2f + 1 at n = {n}, f = {f}");
                 assert!(quorums.vouchers() <= n - f);

@@ -72,7 +72,18 @@ impl ReplicaSet {
 
     /// The positions, ascending.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..Self::CAPACITY).filter(move |&index| self.contains(index))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let next = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (next < Self::CAPACITY).then_some(next)
+        })
+    }
+
+    /// Are all of these in the other set?
+    #[must_use]
+    pub const fn is_within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
     }
 }
 
@@ -100,5 +111,8 @@ mod tests {
         assert_eq!(ReplicaSet::first(64).len(), 64);
         assert_eq!(ReplicaSet::first(4).without(2), [0, 1, 3].into_iter().collect());
         assert!(!set.contains(1000));
+        assert_eq!(ReplicaSet::first(64).iter().last(), Some(63));
+        assert_eq!(ReplicaSet::EMPTY.iter().next(), None);
+        assert!(set.is_within(ReplicaSet::first(4)) && !ReplicaSet::first(4).is_within(set));
     }
 }

@@ -11,14 +11,12 @@ use bytes::Bytes;
 
 use super::pending::{Body, Candidate, PendingNumber, PendingSession};
 use super::vouching::{NewSessions, Outbox};
+use super::wanted::{Patience, Wanted, WantedBodies};
 use crate::execution::Sessions;
 use crate::membership::{Digest, Quorums, ReplicaSet};
 use crate::time::UnixMicros;
 use crate::wire::limits::{MAX_BATCH_BYTES, MAX_BATCH_REQUESTS, SESSION_WINDOW};
 use crate::wire::{BatchEntry, Refusal, Request, RequestId, SessionKey, Vouch, VouchGroup};
-
-/// A body that is still missing is asked for again after this many ticks.
-const FETCH_TICKS: u32 = 10;
 
 /// Quotas on what this replica vouches for directly (rule A10). The same at all replicas: what a
 /// peer may vouch for follows from them.
@@ -64,8 +62,8 @@ pub struct Admission {
     /// when they are ordered or lose a voucher; readers check.
     queue: VecDeque<RequestId>,
     outbox: Outbox,
-    /// Digests that f + 1 replicas vouch for and whose bodies are missing, and for how many ticks.
-    wanted: BTreeMap<(RequestId, Digest), u32>,
+    /// Digests that f + 1 replicas vouch for and whose bodies are missing.
+    wanted: WantedBodies,
     /// Peers some of whose vouches had to be ignored because this replica lags (rule A3).
     ignored: ReplicaSet,
     /// New sessions that can no longer begin, and about which clients' links have to be told.
@@ -85,7 +83,7 @@ impl Admission {
             new_sessions: (0..quorums.n()).map(|_| NewSessions::default()).collect(),
             queue: VecDeque::new(),
             outbox: Outbox::default(),
-            wanted: BTreeMap::new(),
+            wanted: WantedBodies::default(),
             ignored: ReplicaSet::EMPTY,
             expired: Vec::new(),
         }
@@ -234,7 +232,7 @@ impl Admission {
             if held {
                 self.vouch(id, digest, sessions);
             } else if ever == self.quorums.one_correct() {
-                self.wanted.insert((id, digest), 0);
+                self.wanted.insert(id, digest);
             }
         }
         self.queue_admitted(key, sessions);
@@ -257,7 +255,7 @@ impl Admission {
             return false;
         };
         candidate.body.get_or_insert(Body { bytes: bytes.clone(), request });
-        self.wanted.remove(&(id, digest));
+        self.wanted.remove(id, digest);
         self.vouch(id, digest, sessions);
         true
     }
@@ -310,7 +308,7 @@ impl Admission {
         let Some(session) = self.pending.get_mut(&key) else { return };
         for (number, dropped) in remove_up_to(&mut session.numbers, last) {
             for candidate in dropped.candidates {
-                self.wanted.remove(&(key.request(number), candidate.digest));
+                self.wanted.remove(key.request(number), candidate.digest);
             }
         }
         if session.numbers.is_empty() {
@@ -338,7 +336,7 @@ impl Admission {
 
     /// Vouches for a digest whose body is held; tells the peers once.
     fn vouch(&mut self, id: RequestId, digest: Digest, sessions: &Sessions) {
-        self.wanted.remove(&(id, digest));
+        self.wanted.remove(id, digest);
         if !self.vouching {
             return;
         }
@@ -449,7 +447,7 @@ impl Admission {
                 let keep = !candidate.vouchers.is_empty()
                     || (remember && (candidate.ever.len() >= needed || candidate.body.is_some()));
                 if !keep {
-                    wanted.remove(&(key.request(number), candidate.digest));
+                    wanted.remove(key.request(number), candidate.digest);
                 }
                 keep
             });
@@ -467,7 +465,7 @@ impl Admission {
         if let Some(session) = self.pending.remove(key) {
             for (number, pending) in session.numbers {
                 for candidate in pending.candidates {
-                    self.wanted.remove(&(key.request(number), candidate.digest));
+                    self.wanted.remove(key.request(number), candidate.digest);
                 }
             }
         }
@@ -598,24 +596,16 @@ impl Admission {
         !self.wanted.is_empty()
     }
 
-    /// One tick of the fetch timer: gives the digests whose bodies are to be asked for now, and
-    /// who vouches for each. The client's own copy usually comes a moment after the vouches, so
-    /// a body is asked for at its second tick, and then at every tenth.
-    pub fn tick_wanted(&mut self) -> Vec<(Vouch, ReplicaSet)> {
-        let mut due = Vec::new();
-        for (key, ticks) in &mut self.wanted {
-            *ticks += 1;
-            if *ticks % FETCH_TICKS == 2 {
-                due.push(*key);
-            }
-        }
+    /// One tick of the fetch timer: gives the bodies that are to be asked for now.
+    pub fn tick_wanted(&mut self, patience: impl Fn(&Vouch) -> Patience) -> Vec<Wanted> {
+        let due = self.wanted.tick(patience);
         due.into_iter()
-            .map(|(id, digest)| {
+            .map(|(vouch, asked)| {
                 let vouchers = self
-                    .pending_number(&id)
-                    .and_then(|number| number.candidate(&digest))
+                    .pending_number(&vouch.id)
+                    .and_then(|number| number.candidate(&vouch.digest))
                     .map_or(ReplicaSet::EMPTY, |candidate| candidate.ever);
-                (Vouch { id, digest }, vouchers)
+                Wanted { vouch, vouchers, asked }
             })
             .collect()
     }

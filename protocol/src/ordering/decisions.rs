@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::auth::VerifiedCertificate;
-use crate::membership::{Cid, Digest};
+use super::proof::Proof;
+use crate::membership::{Cid, Digest, View};
 use crate::replica::Value;
 use crate::wire::{Batch, Certificate, Decision};
 
@@ -24,7 +24,7 @@ struct Entry {
     bodies: Vec<Bytes>,
     bytes: usize,
     /// Until it is there, others do not take the decision from this replica (rule N3).
-    certificate: Option<Certificate>,
+    proof: Option<Proof>,
 }
 
 /// The most recent decisions.
@@ -59,7 +59,7 @@ impl Decisions {
     pub(super) fn push(&mut self, batch: Batch, hash: Digest, bodies: Vec<Bytes>) {
         let bytes = bodies.iter().map(Bytes::len).sum();
         self.bytes += bytes;
-        self.entries.push_back(Entry { batch, hash, bodies, bytes, certificate: None });
+        self.entries.push_back(Entry { batch, hash, bodies, bytes, proof: None });
         self.trim();
     }
 
@@ -81,10 +81,11 @@ impl Decisions {
     }
 
     /// The state after instance `stable` can be had (rule C5): decisions up to `needless` go, and
-    /// the others up to it only stay while there is room.
+    /// the others up to it only stay while there is room. The last one stays: it is what this
+    /// replica proves its progress with.
     pub(super) fn handle_stable(&mut self, needless: Cid, stable: Cid) {
         self.covered = stable;
-        while self.first <= needless && !self.entries.is_empty() {
+        while self.first <= needless && self.entries.len() > 1 {
             self.drop_first();
         }
         self.trim();
@@ -96,9 +97,30 @@ impl Decisions {
     }
 
     /// The proof of a decision is there.
-    pub(super) fn prove(&mut self, certificate: &VerifiedCertificate) {
-        if let Some(index) = self.index(certificate.cid()) {
-            self.entries[index].certificate = Some(certificate.certificate().clone());
+    pub(super) fn prove(&mut self, cid: Cid, proof: Proof) {
+        if let Some(index) = self.index(cid) {
+            self.entries[index].proof = Some(proof);
+        }
+    }
+
+    /// The certificate of a decision, where it is kept and proven. ACCEPTs that nobody has looked
+    /// at are verified now, once; the members whose signatures are bad go to `liars`.
+    pub(super) fn certificate(
+        &mut self,
+        view: &View,
+        cid: Cid,
+        liars: &mut Vec<usize>,
+    ) -> Option<Certificate> {
+        let index = self.index(cid)?;
+        let entry = &mut self.entries[index];
+        if let Some(Proof::Accepts(accepts)) = &entry.proof {
+            let (certificate, bad) = accepts.verify(view, cid, entry.hash);
+            liars.extend(bad);
+            entry.proof = certificate.map(|it| Proof::Certificate(it.certificate().clone()));
+        }
+        match &entry.proof {
+            Some(Proof::Certificate(certificate)) => Some(certificate.clone()),
+            _ => None,
         }
     }
 
@@ -110,13 +132,15 @@ impl Decisions {
     }
 
     /// A decision that others will accept, where it is kept and proven.
-    pub(super) fn serve(&self, cid: Cid) -> Option<Decision> {
+    pub(super) fn serve(
+        &mut self,
+        view: &View,
+        cid: Cid,
+        liars: &mut Vec<usize>,
+    ) -> Option<Decision> {
+        let certificate = self.certificate(view, cid, liars)?;
         let entry = self.entries.get(self.index(cid)?)?;
-        Some(Decision {
-            cid,
-            batch: entry.batch.clone(),
-            certificate: entry.certificate.clone()?,
-            bodies: entry.bodies.clone(),
-        })
+        let (batch, bodies) = (entry.batch.clone(), entry.bodies.clone());
+        Some(Decision { cid, batch, certificate, bodies })
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::held::Held;
 use crate::auth::{VerifiedAccept, VerifiedCertificate};
-use crate::membership::{Digest, Epoch, ReplicaSet};
+use crate::membership::{Digest, Epoch, ReplicaId, ReplicaSet, View};
 use crate::wire::Batch;
 
 /// One kind of vote: at most one a member and epoch counts, the first.
@@ -138,6 +138,8 @@ pub(super) struct Instance {
     pub(super) recorded: Option<(Epoch, Digest)>,
     /// A quorum accepted this; batch or bodies may still be missing.
     pub(super) decided: Option<(Epoch, Digest)>,
+    /// Whose ACCEPTs, of the epoch in which it was decided, stand in the record of the decision.
+    pub(super) recorded_accepts: ReplicaSet,
     /// The proof of it, where a leader change brought it.
     pub(super) certificate: Option<VerifiedCertificate>,
 }
@@ -162,6 +164,28 @@ impl Instance {
     pub(super) fn hopeful(&self, epoch: Epoch, hash: Digest) -> usize {
         let bad = |peer| self.bad_accepts.contains(&(epoch, peer));
         self.accepts.voters(epoch, hash).filter(|(peer, _)| !bad(*peer)).count()
+    }
+
+    /// Whose ACCEPTs of an epoch stand in the record of the decision.
+    pub(super) fn recorded_in(&self, epoch: Epoch) -> ReplicaSet {
+        match self.decided {
+            Some((decided, _)) if decided == epoch => self.recorded_accepts,
+            _ => ReplicaSet::EMPTY,
+        }
+    }
+
+    /// The ACCEPTs of an epoch for a hash, but those whose signatures are known to be bad.
+    pub(super) fn accepts_of(
+        &self,
+        view: &View,
+        epoch: Epoch,
+        hash: Digest,
+    ) -> Vec<(ReplicaId, Bytes)> {
+        let voters = self.accepts.voters(epoch, hash);
+        voters
+            .filter(|(peer, _)| !self.bad_accepts.contains(&(epoch, *peer)))
+            .map(|(peer, signature)| (view.members[peer].id, signature.clone()))
+            .collect()
     }
 
     /// The last epoch in which this replica wrote.

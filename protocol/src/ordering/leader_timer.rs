@@ -1,4 +1,5 @@
-//! How long admitted requests have been waiting for the leader (rules A5 and S8).
+//! How long admitted requests have been waiting for the leader, and how long a proposal that is ahead
+//! of the clock has (rules A5 and S8).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,6 +29,16 @@ pub enum Overdue {
     Resend(RequestId),
     /// The leader has not ordered this request in time.
     Suspect(RequestId),
+    /// The leader's proposal has been ahead of this replica's clock for the whole time.
+    SuspectClock,
+}
+
+/// A proposal of the present regency waits for this replica's clock (rule N6).
+#[derive(Debug, Clone, Copy)]
+struct Ahead {
+    since: Instant,
+    /// Has it waited for the whole time, and waits still?
+    overdue: bool,
 }
 
 /// One timer per session: of its next number, while that is admitted.
@@ -42,6 +53,7 @@ pub struct LeaderTimer {
     waiting: BTreeMap<SessionKey, Waiting>,
     by_due: BTreeSet<(Instant, SessionKey)>,
     overdue: usize,
+    ahead: Option<Ahead>,
     /// When the last full batch was decided, for load alone must not depose a leader who takes
     /// requests in order of admission; or when the regency began (rule S8).
     restarted: Instant,
@@ -58,6 +70,7 @@ impl LeaderTimer {
             waiting: BTreeMap::new(),
             by_due: BTreeSet::new(),
             overdue: 0,
+            ahead: None,
             restarted: Instant::ZERO,
         }
     }
@@ -67,10 +80,10 @@ impl LeaderTimer {
         self.base * 2_u32.pow(self.level)
     }
 
-    /// Does a request wait that has waited for the whole time?
+    /// Does anything wait that has waited for the whole time?
     #[must_use]
-    pub const fn is_overdue(&self) -> bool {
-        self.overdue > 0
+    pub fn is_overdue(&self) -> bool {
+        self.overdue > 0 || self.ahead.is_some_and(|ahead| ahead.overdue)
     }
 
     /// A regency begins: every request gets its full time again, and a longer one, lest leaders
@@ -106,6 +119,12 @@ impl LeaderTimer {
         }
     }
 
+    /// Does the open proposal wait for this replica's clock? Nobody's request need be in it: without
+    /// this timer a leader whose clock is far ahead could stop a quiet service.
+    pub fn set_ahead(&mut self, now: Instant, is_ahead: bool) {
+        self.ahead = is_ahead.then(|| self.ahead.unwrap_or(Ahead { since: now, overdue: false }));
+    }
+
     fn clear(&mut self, key: &SessionKey) {
         if let Some(waiting) = self.waiting.remove(key) {
             self.by_due.remove(&(waiting.due, *key));
@@ -116,6 +135,7 @@ impl LeaderTimer {
     /// A full batch was decided: every running clock restarts.
     pub fn restart(&mut self, now: Instant) {
         self.restarted = now;
+        self.ahead = self.ahead.map(|_| Ahead { since: now, overdue: false });
         if self.overdue > 0 {
             for waiting in self.waiting.values_mut() {
                 waiting.overdue = false;
@@ -127,12 +147,25 @@ impl LeaderTimer {
     /// When to call [`LeaderTimer::fire`].
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.by_due.first().map(|(due, _)| *due)
+        let request = self.by_due.first().map(|(due, _)| *due);
+        request.into_iter().chain(self.ahead_due()).min()
+    }
+
+    fn ahead_due(&self) -> Option<Instant> {
+        let ahead = self.ahead.filter(|ahead| !ahead.overdue)?;
+        Some(ahead.since + self.timeout())
     }
 
     /// The next timer that has run out. One that fired runs again.
     pub fn fire(&mut self, now: Instant) -> Option<Overdue> {
         let timeout = self.timeout();
+        if let Some(ahead) = &mut self.ahead
+            && !ahead.overdue
+            && now >= ahead.since + timeout
+        {
+            ahead.overdue = true;
+            return Some(Overdue::SuspectClock);
+        }
         loop {
             let &(due, key) = self.by_due.first()?;
             if due > now {
@@ -219,6 +252,23 @@ mod tests {
             timer.begin_regency(ms(7000));
         }
         assert_eq!(timer.timeout(), Duration::from_secs(64));
+    }
+
+    #[test]
+    fn a_proposal_ahead_of_the_clock_is_suspected_after_the_whole_time() {
+        let mut timer = LeaderTimer::new(Duration::from_secs(2));
+        timer.set_ahead(ms(100), true);
+        timer.set_ahead(ms(900), true);
+        assert_eq!((timer.next_deadline(), timer.fire(ms(2099))), (Some(ms(2100)), None));
+        assert_eq!(timer.fire(ms(2100)), Some(Overdue::SuspectClock));
+        assert_eq!((timer.is_overdue(), timer.next_deadline()), (true, None));
+        assert_eq!(timer.fire(ms(9000)), None);
+        timer.begin_regency(ms(9000));
+        assert_eq!((timer.is_overdue(), timer.next_deadline()), (false, Some(ms(13_000))));
+        timer.set_ahead(ms(9100), false);
+        assert_eq!(timer.next_deadline(), None);
+        timer.set_ahead(ms(9200), true);
+        assert_eq!(timer.next_deadline(), Some(ms(13_200)));
     }
 
     #[test]

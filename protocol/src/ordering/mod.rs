@@ -11,9 +11,11 @@ mod instance;
 mod leader_timer;
 mod learner;
 mod pending;
+mod proof;
 mod stops;
 mod sync_choice;
 mod vouching;
+mod wanted;
 
 pub use admission::{Admission, AdmissionConfig, VouchFault};
 pub use batch::BatchError;
@@ -24,3 +26,4 @@ pub use leader_timer::{LeaderTimer, Overdue};
 pub use learner::Learner;
 pub use pending::Body;
 pub use sync_choice::SyncFault;
+pub use wanted::{Patience, Wanted};

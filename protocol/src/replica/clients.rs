@@ -118,6 +118,11 @@ impl Clients {
         self.waiting.forget(link);
     }
 
+    /// Has this session a link?
+    pub(super) fn is_attached(&self, key: &SessionKey) -> bool {
+        self.sessions.contains_key(key)
+    }
+
     /// Binds a session to the link it is used on. The client of the link is authenticated, and
     /// sessions are its own.
     fn attach(&mut self, link: LinkId, session: SessionId) -> Result<SessionKey, ClientFault> {

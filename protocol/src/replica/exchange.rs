@@ -1,12 +1,15 @@
 //! What replicas tell and ask each other besides votes: progress, vouches, bodies, decisions.
 
+use std::collections::BTreeSet;
+
 use super::timers::Timer;
 use super::{PeerFault, Replica};
 use crate::auth::check_last;
 use crate::execution::Service;
 use crate::membership::{Cid, Digest, ReplicaSet};
+use crate::ordering::Patience;
 use crate::wire::limits::{MAX_FETCH, MAX_SERVED_BYTES};
-use crate::wire::{LastProof, PeerMessage, Vouch};
+use crate::wire::{LastProof, PeerMessage, RequestId, Vouch};
 
 impl<S: Service> Replica<S> {
     pub(super) fn handle_status(&mut self, peer: usize, last_cid: Cid, learner: bool) {
@@ -15,7 +18,9 @@ impl<S: Service> Replica<S> {
             // Three empty batches take it past its target (rule D3); asking again is bounded by
             // the interval at which a learner reports.
             self.empty_batches = self.empty_batches.max(3);
-            self.send(ReplicaSet::one(peer), self.consensus.report());
+            if let Some(report) = self.consensus.report() {
+                self.send(ReplicaSet::one(peer), report);
+            }
         }
         if peer == self.consensus.leader() {
             self.consensus.set_leader_learns(learner);
@@ -70,15 +75,34 @@ impl<S: Service> Replica<S> {
         }
     }
 
+    /// Asks for bodies that have not come from their clients: one of those who vouch for each,
+    /// and the leader first where it has proposed it.
     pub(super) fn fetch_bodies(&mut self) {
+        let proposed: BTreeSet<(RequestId, Digest)> = self
+            .consensus
+            .incomplete()
+            .into_iter()
+            .flat_map(|batch| batch.entries.iter().map(|entry| (entry.id, entry.digest)))
+            .collect();
+        let is_proposed = |vouch: &Vouch| proposed.contains(&(vouch.id, vouch.digest));
+        let clients = &self.clients;
+        let due = self.admission.tick_wanted(|vouch| {
+            if is_proposed(vouch) || !clients.is_attached(&vouch.id.session_key()) {
+                Patience::Little
+            } else {
+                Patience::Much
+            }
+        });
+        let reachable = self.connected.without(self.me);
         let mut wanted: Vec<Vec<Vouch>> = vec![Vec::new(); self.view.n()];
-        for (vouch, vouchers) in self.admission.tick_wanted() {
-            // Any voucher may be a liar or out of reach: ask all of them.
-            for peer in vouchers.without(self.me).iter() {
-                wanted[peer].push(vouch);
+        for body in due {
+            let leader = is_proposed(&body.vouch).then(|| self.consensus.leader());
+            if let Some(peer) = body.choose(leader, reachable) {
+                wanted[peer].push(body.vouch);
             }
         }
         for (peer, mut wanted) in wanted.into_iter().enumerate() {
+            // What is left out is asked of another one, with the delay of one that was asked.
             wanted.truncate(MAX_FETCH);
             if !wanted.is_empty() {
                 self.send(ReplicaSet::one(peer), PeerMessage::FetchBodies(wanted));
@@ -104,6 +128,8 @@ impl<S: Service> Replica<S> {
     /// Asks one of the members that are ahead for decisions, another one each time, until this
     /// replica has caught up (rule N5).
     pub(super) fn fetch_decisions(&mut self) {
+        // The ACCEPTs that were still waited for have not come (rule N3).
+        self.consensus.prove();
         if !self.consensus.lags() {
             return;
         }

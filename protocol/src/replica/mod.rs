@@ -38,7 +38,7 @@ use timers::{Timer, Timers};
 use transfer::Transfer;
 
 pub use clients::ClientFault;
-pub use output::{LinkId, Notice, PeerFault, ReplicaStatus, ToClient, ToPeers};
+pub use output::{LinkId, Notice, PeerFault, ReplicaStatus, Suspicion, ToClient, ToPeers};
 pub use parameters::{Durability, Parameters};
 pub use record::{LogPosition, Record, Value};
 pub use recovery::{Recovered, VotesMemory};
@@ -387,9 +387,13 @@ impl<S: Service> Replica<S> {
     }
 
     fn handle_overdue(&mut self, overdue: Overdue) {
-        let (Overdue::Resend(id) | Overdue::Suspect(id)) = overdue;
-        let key = id.session_key();
         let leader = self.consensus.leader();
+        let (Overdue::Resend(id) | Overdue::Suspect(id)) = overdue else {
+            let cause = Suspicion::AheadOfClock;
+            self.notices.push_back(Notice::LeaderSuspected { leader, cause });
+            return;
+        };
+        let key = id.session_key();
         match (overdue, self.admission.admitted_next(&key, self.executor.sessions())) {
             (Overdue::Resend(_), Some(next)) if next.id == id => {
                 if let Some(body) = self.admission.body(&id, &next.digest)
@@ -400,7 +404,8 @@ impl<S: Service> Replica<S> {
                 }
             }
             (Overdue::Suspect(request), Some(next)) if next.id == id => {
-                self.notices.push_back(Notice::LeaderSuspected { leader, request });
+                let cause = Suspicion::NotOrdered(request);
+                self.notices.push_back(Notice::LeaderSuspected { leader, cause });
             }
             // No longer admitted: the timer should not be running (rule A5).
             _ => self.update_leader_timer(key),

@@ -50,6 +50,15 @@ pub enum PeerFault {
     Report(CertificateError),
 }
 
+/// What a replica has waited for in vain (rule S8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suspicion {
+    /// This admitted request to be ordered.
+    NotOrdered(RequestId),
+    /// Its clock to come near the time of the leader's proposal.
+    AheadOfClock,
+}
+
 /// Something worth knowing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -76,12 +85,12 @@ pub enum Notice {
         /// How.
         fault: PeerFault,
     },
-    /// An admitted request has waited for the leader for the whole time-out (rule S8).
+    /// The leader has kept this replica waiting for the whole time-out (rule S8).
     LeaderSuspected {
         /// The leader's position.
         leader: usize,
-        /// The request.
-        request: RequestId,
+        /// For what.
+        cause: Suspicion,
     },
     /// A regency has begun (rule S2).
     RegencyInstalled {

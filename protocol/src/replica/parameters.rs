@@ -14,7 +14,8 @@ pub struct Parameters {
     /// under half of `request_timeout`.
     pub vouch_delay: Duration,
     /// How long a missing decision may take to come on its own before it is asked for; a missing
-    /// body is asked for after one to two times this.
+    /// body is asked for after one to two times this where it is needed at once, or will not come
+    /// from its client, and otherwise after ten times (rule A1).
     pub fetch_delay: Duration,
     /// How long after asking this replica asks again.
     pub fetch_retry: Duration,

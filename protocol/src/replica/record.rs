@@ -56,7 +56,7 @@ pub enum Record {
     },
     /// This replica leads a regency and has made its choice. Before the SYNC leaves.
     Sync(Sync),
-    /// An instance is decided. Said a second time where the proof came later, or from others.
+    /// An instance is decided.
     Decided {
         /// The instance.
         cid: Cid,
@@ -71,6 +71,18 @@ pub enum Record {
     },
     /// A stable checkpoint whose state is on disk: records about instances up to it may go.
     Checkpoint(CheckpointCertificate),
+    /// ACCEPTs that came after the record of a decision, or from others: with those that stand in
+    /// it they hold a certificate. Before any vote on the next instance leaves.
+    Proof {
+        /// The instance.
+        cid: Cid,
+        /// Hash of the batch.
+        hash: Digest,
+        /// The epoch of the ACCEPTs.
+        epoch: Epoch,
+        /// Members and their ACCEPTs' signatures; not verified.
+        accepts: Vec<(ReplicaId, Bytes)>,
+    },
 }
 
 impl Record {
@@ -94,6 +106,7 @@ impl Record {
             Self::Decided { accepts, value, .. } => {
                 accepts.len() <= ReplicaSet::CAPACITY && value.as_ref().is_none_or(Value::fits)
             }
+            Self::Proof { accepts, .. } => accepts.len() <= ReplicaSet::CAPACITY,
             _ => true,
         };
         if fits { Ok(record) } else { Err(DecodeError::FieldTooLong) }
@@ -104,9 +117,10 @@ impl Record {
     #[must_use]
     pub const fn cid(&self) -> Option<Cid> {
         match self {
-            Self::Written { cid, .. } | Self::Accepted { cid, .. } | Self::Decided { cid, .. } => {
-                Some(*cid)
-            }
+            Self::Written { cid, .. }
+            | Self::Accepted { cid, .. }
+            | Self::Decided { cid, .. }
+            | Self::Proof { cid, .. } => Some(*cid),
             Self::Checkpoint(certificate) => Some(certificate.checkpoint.cid),
             Self::Regency { .. } | Self::Sync(_) => None,
         }

@@ -17,7 +17,7 @@ pub(super) enum Timer {
     LearnerStatus,
     /// A proposal's time is no longer ahead of the clock (rule N6).
     ProposalClock,
-    /// What was decided has been answered: verify the signatures (rule N3).
+    /// What was decided has been answered, and more ACCEPTs will hardly come: verify (rule N3).
     Prove,
     /// A pending session's birth has become old enough to fall behind the horizon (rule A8).
     StaleSessions,

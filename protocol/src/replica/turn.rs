@@ -48,11 +48,13 @@ impl<S: Service> Replica<S> {
             self.set_timer(Timer::FetchBodies, self.parameters.fetch_delay);
         }
         self.watch_progress();
-        if self.consensus.may_prove() {
+        if self.consensus.should_prove() {
             self.set_timer(Timer::Prove, Duration::ZERO);
         }
-        if let Some(wait) = self.consensus.waits_for_clock(self.now.unix) {
-            self.set_timer(Timer::ProposalClock, wait);
+        let ahead = self.consensus.waits_for_clock(self.now.unix);
+        self.leader_timer.set_ahead(self.now.instant, ahead.is_some());
+        if let Some(ahead) = ahead {
+            self.set_timer(Timer::ProposalClock, ahead);
         }
     }
 

@@ -103,7 +103,7 @@ pub struct TestClient {
 }
 
 /// T of rule S8 here, whatever the default: tests count in it.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub struct Net {
     pub view: Arc<View>,

@@ -24,7 +24,7 @@ use webbft_protocol::execution::Service;
 use webbft_protocol::membership::View;
 use webbft_protocol::ordering::Dissent;
 use webbft_protocol::replica::{
-    Notice, Parameters, Replica, ReplicaConfig, Start, ToClient, ToPeers,
+    Notice, Parameters, Replica, ReplicaConfig, Start, Suspicion, ToClient, ToPeers,
 };
 use webbft_protocol::time::{Instant, Now};
 
@@ -385,9 +385,14 @@ impl<S: Service> Core<S> {
             Notice::PeerMisbehaved { peer, fault } => {
                 warn!(peer = %id(*peer), %fault, "a replica misbehaved");
             }
-            Notice::LeaderSuspected { leader, request } => warn!(
+            Notice::LeaderSuspected { leader, cause: Suspicion::NotOrdered(request) } => warn!(
                 leader = %id(*leader), client = %request.client, number = request.number,
                 "the leader has not ordered an admitted request in time",
+            ),
+            Notice::LeaderSuspected { leader, cause: Suspicion::AheadOfClock } => warn!(
+                leader = %id(*leader),
+                "the leader proposes a time that is ahead of this replica's clock; one of the two \
+                 clocks is wrong",
             ),
             Notice::RegencyInstalled { regency, leader } => warn!(
                 %regency, leader = %id(*leader), "the leader changes",

@@ -20,14 +20,18 @@ export class Editor {
     });
   }
 
-  /** Opens document `doc` from `replica` in a context of its own and waits until it can be edited. */
-  static async open(browser, name, replica, doc, options = {}) {
+  /**
+   * Opens document `doc` from `replica` in a context of its own and waits until it can be edited.
+   * `demo` is the key of a demo's controls.
+   */
+  static async open(browser, name, replica, doc, { demo, ...options } = {}) {
     const context = await browser.newContext({
       viewport: { width: 1200, height: 800 },
       ...options,
     });
     const editor = new Editor(name, await context.newPage());
-    await editor.page.goto(`${replica.url}/#doc=${encodeURIComponent(doc)}`);
+    const controls = demo ? `&demo=${demo}` : '';
+    await editor.page.goto(`${replica.url}/#doc=${encodeURIComponent(doc)}${controls}`);
     await until(
       `${name} is ready to be edited`,
       () =>

@@ -24,6 +24,8 @@ pub struct Rules {
     pub vouch_along_enough: bool,
     /// A1: above number 1 only in a session that it knows or for whose number 1 it vouches.
     pub vouch_along_begun: bool,
+    /// A2: a digest is alike everywhere; false: over what only one link carries, its MAC for one.
+    pub digest_alike: bool,
     /// A3: a new stream replaces what was held from its sender.
     pub replaced: bool,
     /// A3: a receiver that had to ignore vouches asks for them again.
@@ -58,6 +60,7 @@ impl Rules {
         vouch_along: true,
         vouch_along_enough: true,
         vouch_along_begun: true,
+        digest_alike: true,
         replaced: true,
         asked_again: true,
         vouches_enough: true,
@@ -87,12 +90,14 @@ pub struct Scope {
     pub restarts: u8,
 }
 
-/// Properties, the first four of states in which everything is delivered.
+/// Properties, the first five of states in which everything is delivered.
 pub const FRAMED: &str = "a correct leader is suspected";
 /// A correct leader's proposal.
 pub const BLOCKED: &str = "a correct leader's proposal is not written";
 /// One admits, another does not.
 pub const NOT_TOTAL: &str = "one correct replica admits a request and another does not";
+/// All have it from its client.
+pub const REFUSED: &str = "a request that every correct replica vouches for is not admitted";
 /// What a correct replica says is ignored although it is not ahead.
 pub const ASKS: &str = "a correct replica asks another for its vouches again and again";
 /// Safety.
@@ -235,6 +240,9 @@ impl<const CORRECT: usize> Admission<CORRECT> {
             }
         }
         counted &= !replica.missed[from] & self.live(replica.ordered);
+        if !self.rules.digest_alike {
+            counted = 0;
+        }
         if !self.rules.replaced {
             counted |= replica.read[from];
         }
@@ -445,6 +453,12 @@ impl<const CORRECT: usize> Model for Admission<CORRECT> {
             let all = replicas().all(|(me, replica)| self.admitted(replica, me, request, 0));
             if one && !all {
                 return Some(NOT_TOTAL);
+            }
+            let served = |replica: &Replica<CORRECT>| {
+                next(replica) && replica.said & !replica.expired & bit(request) != 0
+            };
+            if replicas().all(|(_, replica)| served(replica)) && !all {
+                return Some(REFUSED);
             }
         }
         let ignored = |replica: &Replica<CORRECT>, from: &Replica<CORRECT>| {

@@ -1,6 +1,8 @@
 //! Admission (rules A1 to A7).
 
-use webbft_models::admission::{ASKS, Admission, BLOCKED, FORGED, FRAMED, NOT_TOTAL, Rules, Scope};
+use webbft_models::admission::{
+    ASKS, Admission, BLOCKED, FORGED, FRAMED, NOT_TOTAL, REFUSED, Rules, Scope,
+};
 use webbft_models::checker::{Explored, explore, walk};
 
 const ALL: Rules = Rules::ALL;
@@ -72,6 +74,7 @@ fn each_rule_is_needed() {
         ("A1 along", Rules { vouch_along: false, ..ALL }, TWO_BODIES, FRAMED, 6),
         ("A1 f + 1", Rules { vouch_along_enough: false, ..ALL }, forging, FORGED, 2),
         ("A1 begun", Rules { vouch_along_begun: false, ..ALL }, TWO_NUMBERS, ASKS, 5),
+        ("A2 alike", Rules { digest_alike: false, ..ALL }, lying(TWO_BODIES), REFUSED, 3),
         ("A3 replaced", Rules { replaced: false, ..ALL }, restarting(TWO_BODIES), FRAMED, 6),
         ("A3 asked", Rules { asked_again: false, ..ALL }, TWO_NUMBERS, FRAMED, 15),
         ("A4 2f + 1", Rules { vouches_enough: false, ..ALL }, TWO_BODIES, FRAMED, 3),

@@ -194,6 +194,6 @@ const fn kind_of(record: &Record) -> Option<RecordKind> {
         Record::Decided { .. } => RecordKind::Decided,
         Record::Regency { .. } => RecordKind::Regency,
         Record::Sync(_) => RecordKind::Sync,
-        Record::Checkpoint(_) => return None,
+        Record::Proof { .. } | Record::Checkpoint(_) => return None,
     })
 }

@@ -38,7 +38,7 @@ pub(super) fn word_of_record(view: &View, record: &Record) -> Option<Word> {
         }
         Record::Regency { stop_data, .. } => return word_of_stop_data(stop_data.as_ref()?),
         Record::Sync(sync) => word_of_sync(view, sync),
-        Record::Decided { .. } | Record::Checkpoint(_) => return None,
+        Record::Decided { .. } | Record::Proof { .. } | Record::Checkpoint(_) => return None,
     })
 }
 

@@ -92,10 +92,16 @@ impl Page {
         if self.sent.as_ref().is_some_and(|(tag, _)| *tag != event.tag) {
             return Ok(Vec::new());
         }
-        self.sent = None;
+        let own = self.sent.take().is_some();
+        if self.shadow == before {
+            return Ok(Vec::new());
+        }
+        if !own && self.text == before {
+            self.text = self.shadow.clone();
+            return Ok(event.spans.clone());
+        }
         let old = self.text.to_string();
-        let new =
-            if before == self.text { self.shadow.to_string() } else { self.patched(before, &old) };
+        let new = self.patched(before, &old);
         self.text = Text::from(new.as_str());
         Ok(difference(&old, &new))
     }

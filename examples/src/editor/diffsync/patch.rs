@@ -10,7 +10,6 @@ use diff_match_patch_rs::dmp::Diff;
 use diff_match_patch_rs::{Compat, DiffMatchPatch, Ops, PatchInput};
 
 use super::super::rebase::{Span, normalise, utf16_len};
-use super::super::text::Text;
 
 /// How many UTF-16 code units an edit may remove and insert together.
 pub const MAX_CHANGE: usize = 1024;
@@ -49,12 +48,13 @@ fn library() -> DiffMatchPatch {
 /// The spans that make `new` of `old`. Minimal, but not necessarily what somebody typed.
 #[must_use]
 pub fn difference(old: &str, new: &str) -> Vec<Span> {
-    let whole = || vec![Span::new(0, utf16_len(old), new)];
+    let (start, old, new) = middle(old, new);
+    let from = utf16_len(start);
     let Ok(Ok(diffs)) = catch_unwind(|| library().diff_main::<Compat>(old, new)) else {
-        return whole();
+        return normalise(vec![Span::new(from, from + utf16_len(old), new)]);
     };
     let mut spans: Vec<Span> = Vec::new();
-    let mut at = 0;
+    let mut at = from;
     // A deletion and an insertion beside each other are one replacement.
     let mut apart = true;
     for diff in &diffs {
@@ -77,6 +77,21 @@ pub fn difference(old: &str, new: &str) -> Vec<Span> {
         }
     }
     normalise(spans)
+}
+
+/// What two texts begin with alike, and what is left of each without that and their common end. The
+/// library would do the same, character by character.
+fn middle<'a>(old: &'a str, new: &'a str) -> (&'a str, &'a str, &'a str) {
+    let mut alike = old.bytes().zip(new.bytes()).take_while(|(a, b)| a == b).count();
+    while !old.is_char_boundary(alike) {
+        alike -= 1;
+    }
+    let (start, old, new) = (&old[..alike], &old[alike..], &new[alike..]);
+    let mut alike = old.bytes().rev().zip(new.bytes().rev()).take_while(|(a, b)| a == b).count();
+    while !old.is_char_boundary(old.len() - alike) {
+        alike -= 1;
+    }
+    (start, &old[..old.len() - alike], &new[..new.len() - alike])
 }
 
 /// Applies `edit`, which was made for the text `base`, to the text `onto`: wherever it seems to fit
@@ -103,11 +118,20 @@ pub fn patch(base: &str, edit: &[Span], onto: &str) -> Result<String, PatchError
     }
 }
 
-/// The whole text in pieces: equal, deleted, inserted.
+/// The whole text in pieces: equal, deleted, inserted. The spans are in ascending order.
 fn diffs(base: &str, edit: &[Span]) -> Result<Vec<Diff<Compat>>, PatchError> {
-    let text = Text::from(base);
-    let place = |at| text.position(at).map_err(|_| PatchError::SplitsSurrogate { at });
     let chars: Vec<char> = base.chars().collect();
+    // The number of characters in front of a position.
+    let mut passed = (0, 0);
+    let mut place = |at: usize| {
+        let (mut units, mut place) = passed;
+        while units < at && place < chars.len() {
+            units += chars[place].len_utf16();
+            place += 1;
+        }
+        passed = (units, place);
+        if units == at { Ok(place) } else { Err(PatchError::SplitsSurrogate { at }) }
+    };
     let (mut diffs, mut done) = (Vec::with_capacity(3 * edit.len() + 1), 0);
     let mut push = |op: fn(&[char]) -> Diff<Compat>, data: &[char]| {
         if !data.is_empty() {

@@ -118,6 +118,11 @@ export class Editor {
     return this.#view.state.sliceDoc();
   }
 
+  /** Replaces a part of the text as if the user had. */
+  replace(from: number, to: number, insert: string): void {
+    this.#view.dispatch({ changes: { from, to, insert }, userEvent: 'input.type' });
+  }
+
   focus(): void {
     this.#view.focus();
   }

@@ -14,13 +14,15 @@ export interface Condition {
   readonly slow: boolean;
   /** Local changes have been unconfirmed for a noticeable time. */
   readonly waiting: boolean;
+  /** And for so long that it takes an explanation. */
+  readonly stuck: boolean;
   readonly failure: string | null;
   readonly notice: string | null;
 }
 
 type Tone = 'good' | 'wait' | 'bad';
 
-function state({ status, open, waiting, failure }: Condition): [Tone, string] {
+function state({ status, open, waiting, stuck, failure }: Condition): [Tone, string] {
   if (failure) return ['bad', 'Stopped'];
   if (!status) return ['wait', 'Loading'];
   if (status.connected < status.needed) {
@@ -30,10 +32,11 @@ function state({ status, open, waiting, failure }: Condition): [Tone, string] {
       : ['wait', `Connecting, ${status.connected} of ${status.n}`];
   }
   if (!open) return ['wait', 'Reading the text'];
+  if (stuck) return ['bad', 'Changes wait'];
   return waiting ? ['wait', 'Confirming'] : ['good', 'All changes confirmed'];
 }
 
-function banner({ status, open, slow, failure, notice }: Condition): [Tone, string] | null {
+function banner({ status, open, slow, stuck, failure, notice }: Condition): [Tone, string] | null {
   if (failure) return ['bad', failure];
   if (status && status.connected < status.needed) {
     const answering = `only ${status.connected} of ${status.n} replicas answer`;
@@ -41,6 +44,10 @@ function banner({ status, open, slow, failure, notice }: Condition): [Tone, stri
     if (slow || status.phase === 'offline') {
       return ['bad', `No quorum: ${answering}, and ${status.needed} are needed to read the text.`];
     }
+  }
+  if (status && stuck) {
+    const agree = `fewer than ${status.needed} of ${status.n} replicas agree on your last change`;
+    return ['bad', `No quorum: ${agree}, writes wait. You can keep typing.`];
   }
   return notice ? ['wait', notice] : null;
 }

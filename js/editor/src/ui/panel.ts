@@ -1,29 +1,18 @@
 /** The trust panel: who agreed on the last edit, how fast, and how each replica does. */
 
 import type { Evidence, Replica, Status } from 'webbft';
+import type { Action, Process } from '../demo.ts';
+import type { Reports } from '../reports.ts';
 import type { Confirmation } from '../session.ts';
+import type { VoteBook } from '../votes.ts';
 import { h, setText } from './dom.ts';
+import { confirmedBy, LastEdit } from './last-edit.ts';
+import { LatencyPlot } from './latency.ts';
+import { type Claim, ReplicaCard } from './replica-card.ts';
 import { Ring } from './ring.ts';
-import { Sparkline } from './sparkline.ts';
-import {
-  hostOf,
-  milliseconds,
-  replicaState,
-  suspicion,
-  VOTE_HINTS,
-  VOTE_WORDS,
-  type Vote,
-  voteOf,
-} from './words.ts';
+import { voteOf } from './words.ts';
 
-/** How many confirmation times are kept. */
-const LATENCIES = 24;
 const NBSP = '\u00a0';
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
-}
 
 /** What the votes protect from, and what they cannot. */
 function promise(n: number, f: number): string {
@@ -34,64 +23,37 @@ function promise(n: number, f: number): string {
   return `${votes} Does not protect you from a replica that serves you a false page.`;
 }
 
-class ReplicaCard {
-  readonly #name = h('h3', { class: 'card-name' });
-  readonly #host = h('span', { class: 'card-host' });
-  readonly #state = h('span', { class: 'card-state' });
-  readonly #rtt = h('span', { class: 'card-rtt' });
-  readonly #vote = h('span', { class: 'vote' });
-  readonly #refused = h('p', { class: 'card-refused' });
-  readonly #suspect = h('p', { class: 'card-suspect' });
-  readonly element = h(
-    'li',
-    { class: 'card' },
-    this.#name,
-    this.#vote,
-    h('p', { class: 'card-line' }, this.#host, this.#state, this.#rtt),
-    this.#refused,
-    this.#suspect,
-  );
-
-  draw(replica: Replica, vote: Vote): void {
-    setText(this.#name, `Replica ${replica.id}`);
-    setText(this.#host, hostOf(replica.url));
-    setText(this.#state, replicaState(replica));
-    setText(this.#rtt, replica.rttMs === undefined ? '' : milliseconds(replica.rttMs));
-    setText(this.#vote, VOTE_WORDS[vote]);
-    this.#vote.dataset.vote = vote;
-    this.#vote.title = VOTE_HINTS[vote];
-    const refused = replica.state === 'open' ? undefined : replica.refused;
-    this.#refused.hidden = refused === undefined;
-    setText(this.#refused, refused ? `Refused: ${refused}` : '');
-    this.element.dataset.state = replica.state;
-    this.element.dataset.suspect = String(replica.suspect !== undefined);
-    this.#suspect.hidden = replica.suspect === undefined;
-    setText(this.#suspect, replica.suspect ? suspicion(replica.suspect) : '');
-  }
+/** What the panel shows besides the client's status. */
+export interface PanelSources {
+  readonly votes: VoteBook;
+  readonly reports: Reports;
+  /** What suspects said when they were asked alone. */
+  readonly claims: ReadonlyMap<number, Claim>;
+  /** The demo's processes; empty where there is no demo. */
+  processes(): readonly Process[];
+  /** Whether a button of this replica is at work. */
+  busy(replica: number): boolean;
+  act(replica: number, action: Action): void;
 }
 
 export class Panel {
   readonly #root: HTMLElement;
-  readonly #ring = new Ring();
+  readonly #sources: PanelSources;
   readonly #barRing = new Ring();
-  readonly #spark = new Sparkline();
+  readonly #last = new LastEdit();
+  readonly #latency = new LatencyPlot();
   readonly #cards = new Map<number, ReplicaCard>();
   readonly #barText = h('span', { class: 'bar-text' });
   readonly #barNote = h('span', { class: 'bar-note' });
   readonly #bar: HTMLButtonElement;
-  readonly #count = h('p', { class: 'agreed' });
-  readonly #agreed = h('p', { class: 'agreed-what' });
-  readonly #edit = h('p', { class: 'agreed-edit' });
-  readonly #latency = h('p', { class: 'figure' });
-  readonly #latencyWhat = h('p', { class: 'aside' });
   readonly #list = h('ul', { class: 'cards', role: 'list' });
   readonly #facts = h('p', { class: 'aside' });
-  readonly #promise = h('p');
-  #last: Confirmation | null = null;
-  #latencies: number[] = [];
+  readonly #promise = h('p', { class: 'aside' });
+  #confirmation: Confirmation | null = null;
 
-  constructor(root: HTMLElement) {
+  constructor(root: HTMLElement, sources: PanelSources) {
     this.#root = root;
+    this.#sources = sources;
     this.#bar = h(
       'button',
       { class: 'bar', type: 'button', 'aria-expanded': 'false', 'aria-controls': 'panel-body' },
@@ -107,140 +69,87 @@ export class Panel {
         this.#bar.focus();
       }
     });
-    const parts = h(
-      'div',
-      { class: 'parts' },
-      h(
-        'section',
-        { class: 'part last', 'aria-labelledby': 'last-title' },
-        h('h2', { id: 'last-title' }, 'Last edit'),
-        h(
-          'div',
-          { class: 'last-row' },
-          h('div', { class: 'dial' }, this.#ring.element, this.#count),
-          h('div', { class: 'last-words' }, this.#agreed, this.#edit),
-        ),
-      ),
-      h(
-        'section',
-        { class: 'part', 'aria-labelledby': 'time-title' },
-        h(
-          'div',
-          { class: 'part-head' },
-          h('h2', { id: 'time-title' }, 'Time to confirm'),
-          this.#latencyWhat,
-        ),
-        h('div', { class: 'time-row' }, this.#latency, this.#spark.element),
-      ),
-      h(
-        'section',
-        { class: 'part', 'aria-labelledby': 'replicas-title' },
-        h(
-          'div',
-          { class: 'part-head' },
-          h('h2', { id: 'replicas-title' }, 'Replicas'),
-          this.#facts,
-        ),
-        this.#list,
-      ),
+    const replicas = h(
+      'section',
+      { class: 'part', 'aria-labelledby': 'replicas-title' },
+      h('div', { class: 'part-head' }, h('h2', { id: 'replicas-title' }, 'Replicas'), this.#facts),
+      this.#list,
     );
+    // A region that scrolls has to be reachable by keyboard.
+    const parts = h('div', {
+      class: 'parts',
+      tabindex: '0',
+      role: 'group',
+      'aria-label': 'Details',
+    });
     const trust = h(
       'section',
-      { class: 'trust', 'aria-labelledby': 'trust-title' },
+      { class: 'part', 'aria-labelledby': 'trust-title' },
       h('h2', { id: 'trust-title' }, 'Loaded from one replica'),
       this.#promise,
     );
-    root.append(this.#bar, h('div', { class: 'panel-body', id: 'panel-body' }, parts, trust));
+    parts.append(this.#last.element, this.#latency.element, replicas, trust);
+    root.append(this.#bar, h('div', { class: 'panel-body', id: 'panel-body' }, parts));
   }
 
   /** Shows a confirmation, unless it is a stale one. */
   confirmed(confirmation: Confirmation): void {
-    if (this.#last && confirmation.version < this.#last.version) return;
-    this.#last = confirmation;
-    if (confirmation.latencyMs !== undefined) {
-      this.#latencies = [...this.#latencies, confirmation.latencyMs].slice(-LATENCIES);
-      this.#spark.draw(this.#latencies, LATENCIES);
-    }
+    if (this.#confirmation && confirmation.version < this.#confirmation.version) return;
+    this.#confirmation = confirmation;
+    if (confirmation.latencyMs !== undefined) this.#latency.confirmed(confirmation.latencyMs);
   }
 
-  /** Votes that came after the quorum was reached. */
-  late(call: string, evidence: Evidence): void {
-    if (this.#last?.call === call) this.#last = { ...this.#last, evidence };
-  }
-
-  /** The votes shown last. */
+  /** The votes on the edit shown last, with those that came late. */
   get evidence(): Evidence | null {
-    return this.#last?.evidence ?? null;
-  }
-
-  #vote(replica: number): Vote {
-    return voteOf(replica, this.evidence, this.#last?.own ?? true);
+    const last = this.#confirmation;
+    return last ? (this.#sources.votes.on(last.subject) ?? last.evidence) : null;
   }
 
   draw(status: Status): void {
-    const { replicas, n } = status;
-    const votes = replicas.map(({ id }) => this.#vote(id));
-    this.#ring.draw(votes);
-    this.#barRing.draw(votes);
-    this.#drawLast(n);
-    this.#drawLatency();
-    this.#drawCards(replicas);
+    const { replicas, connected } = status;
+    const { evidence } = this;
+    const ids = replicas.map(({ id }) => id);
+    this.#last.draw(this.#confirmation, evidence, ids);
+    this.#barRing.draw(ids.map((id) => voteOf(id, evidence)));
+    setText(this.#barText, confirmedBy(evidence, replicas.length));
+    this.#latency.leads(this.#sources.reports.leader);
+    this.#latency.draw();
+    this.#drawCards(replicas, evidence);
     this.#drawFacts(status);
     const suspects = replicas.filter(({ suspect }) => suspect).length;
     this.#root.dataset.suspects = String(suspects);
-    setText(
-      this.#barNote,
-      suspects > 0
-        ? `${suspects} suspect${suspects === 1 ? '' : 's'}`
-        : `${status.connected} connected`,
-    );
+    const note =
+      suspects > 0 ? `${suspects} suspect${suspects === 1 ? '' : 's'}` : `${connected} connected`;
+    setText(this.#barNote, note);
   }
 
-  #drawLast(n: number): void {
-    const last = this.#last;
-    if (!last) {
-      setText(this.#count, `– / ${n || '–'}`);
-      setText(this.#agreed, 'No edit yet');
-      setText(this.#edit, 'Write something: each replica votes on it.');
-      setText(this.#barText, 'No edit yet');
-      return;
-    }
-    const { evidence, version, own } = last;
-    const agreeing = evidence.matching.length;
-    setText(this.#count, `${agreeing} / ${n}`);
-    setText(this.#agreed, `Confirmed by ${agreeing}${NBSP}of${NBSP}${n}`);
-    setText(
-      this.#edit,
-      `${own ? 'Your edit' : 'Someone else’s edit'}, version${NBSP}${version}. It took ${evidence.needed} equal votes.`,
-    );
-    setText(this.#barText, `Confirmed by ${agreeing}${NBSP}of${NBSP}${n}`);
-  }
-
-  #drawLatency(): void {
-    const count = this.#latencies.length;
-    if (count === 0) {
-      setText(this.#latency, '–');
-      setText(this.#latencyWhat, 'no edit of yours yet');
-      return;
-    }
-    setText(this.#latency, milliseconds(median(this.#latencies)));
-    setText(this.#latencyWhat, count === 1 ? 'your last edit' : `median of your last ${count}`);
-  }
-
-  #drawCards(replicas: readonly Replica[]): void {
+  #drawCards(replicas: readonly Replica[], evidence: Evidence | null): void {
+    const { reports, claims } = this.#sources;
     for (const [id, card] of this.#cards) {
       if (replicas.some((replica) => replica.id === id)) continue;
       card.element.remove();
       this.#cards.delete(id);
     }
+    const latest = Math.max(0, ...replicas.map(({ id }) => reports.of(id)?.lastCid ?? 0));
+    const processes = this.#sources.processes();
     for (const replica of replicas) {
-      let card = this.#cards.get(replica.id);
+      const { id } = replica;
+      let card = this.#cards.get(id);
       if (!card) {
-        card = new ReplicaCard();
-        this.#cards.set(replica.id, card);
+        card = new ReplicaCard((action) => this.#sources.act(id, action));
+        this.#cards.set(id, card);
         this.#list.append(card.element);
       }
-      card.draw(replica, this.#vote(replica.id));
+      card.draw({
+        replica,
+        vote: voteOf(id, evidence),
+        report: reports.of(id),
+        leads: reports.leader?.replica === id,
+        latest,
+        claim: claims.get(id),
+        process: processes.find((process) => process.id === id),
+        busy: this.#sources.busy(id),
+      });
     }
   }
 

@@ -1,39 +1,38 @@
 /** What the page says. */
 
 import type { Evidence, Replica } from 'webbft';
+import type { Process } from '../demo.ts';
 import { isClientError } from '../errors.ts';
+import type { Report } from '../reports.ts';
 
 /** How a replica voted on an edit. */
-export type Vote = 'matched' | 'differed' | 'silent' | 'unawaited' | 'none';
+export type Vote = 'matched' | 'differed' | 'silent' | 'none';
 
-/**
- * How `replica` voted. Events are delivered on the first f+1 equal messages, and no votes are
- * reported after that, so that a replica which is missing there need not have been `silent`.
- */
-export function voteOf(replica: number, evidence: Evidence | null, own: boolean): Vote {
+export function voteOf(replica: number, evidence: Evidence | null): Vote {
   if (evidence?.matching.includes(replica)) return 'matched';
   if (evidence?.differing.includes(replica)) return 'differed';
-  if (evidence?.silent.includes(replica)) return own ? 'silent' : 'unawaited';
+  if (evidence?.silent.includes(replica)) return 'silent';
   return 'none';
 }
 
 export const VOTE_WORDS: Record<Vote, string> = {
   matched: 'matched',
   differed: 'differed',
-  silent: 'silent',
-  unawaited: 'not awaited',
+  silent: 'silent so far',
   none: 'no vote',
 };
 
 export const VOTE_HINTS: Record<Vote, string> = {
-  matched: 'Gave the same answer as the quorum',
-  differed: 'Gave another answer than the quorum',
-  silent: 'Has not answered',
-  unawaited: 'Enough replicas had agreed before its message came',
+  matched: 'Said the same as the quorum',
+  differed: 'Said something else than the quorum',
+  silent: 'Has not said anything about this edit',
   none: 'No edit has been confirmed since the page was opened',
 };
 
-export function replicaState(replica: Replica): string {
+/** What the link to a replica does, or what is known of its process. */
+export function stateOf(replica: Replica, process: Process | undefined): string {
+  if (process?.state === 'paused') return 'paused';
+  if (process?.state === 'stopped') return 'killed';
   switch (replica.state) {
     case 'open':
       return 'connected';
@@ -44,6 +43,22 @@ export function replicaState(replica: Replica): string {
     case 'closed':
       return 'closed';
   }
+}
+
+/** What a replica says of itself, against the latest instance that any of them names. */
+export function reported(
+  { view, leader, lastCid, learner, transfer }: Report,
+  latest: number,
+): string {
+  const position = `instance ${lastCid}`;
+  if (transfer) {
+    const chunks = transfer.chunks > 0 ? `, ${transfer.held} of ${transfer.chunks} chunks` : '';
+    return `Fetches the state${chunks}; ${position}`;
+  }
+  const behind = latest - lastCid;
+  if (learner) return `Catches up, does not vote yet; ${position}`;
+  const place = behind > 2 ? `${position}, ${behind} behind` : position;
+  return `Says: view ${view}, leader ${leader}, ${place}`;
 }
 
 /** Why a replica is a suspect, in a sentence. */
@@ -76,6 +91,12 @@ export function milliseconds(ms: number): string {
   if (ms >= 10_000) return `${Math.round(ms / 1000)} s`;
   if (ms >= 1000) return `${(ms / 1000).toFixed(1)} s`;
   return ms < 10 ? `${ms.toFixed(1)} ms` : `${Math.round(ms)} ms`;
+}
+
+/** A time span since something, in words. */
+export function ago(ms: number): string {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  return seconds < 90 ? `${seconds} s ago` : `${Math.round(seconds / 60)} min ago`;
 }
 
 /** Why the page stopped, and what to do. */

@@ -85,29 +85,36 @@ impl Consensus {
 
     /// The last decision that this replica can prove, for a learner (rule D3). It has voted in no
     /// instance but the next: that much of what the learner forgot can still matter.
-    #[must_use]
-    pub fn report(&self) -> PeerMessage {
+    pub fn report(&mut self) -> Option<PeerMessage> {
         let (last_cid, last_hash) = (self.proven, self.proven_hash);
-        PeerMessage::Report { last_cid, last_hash, proof: self.proof.clone() }
+        let proof = self.last_proof()?;
+        Some(PeerMessage::Report { last_cid, last_hash, proof })
     }
 
     /// The decisions from `from` on, as many as fit into one answer; where there is none yet,
     /// this replica's part in the open instance.
-    pub fn serve(&self, peer: usize, from: Cid) -> Vec<PeerMessage> {
+    pub fn serve(&mut self, peer: usize, from: Cid) -> Vec<PeerMessage> {
+        if from == self.last {
+            // The peer's ACCEPT may be the one that this replica still waited for.
+            self.prove();
+        }
         if from > self.proven {
             return self.resend(peer);
         }
         let mut messages = Vec::new();
         let mut bytes = 0;
+        let mut liars = Vec::new();
         let end = self.proven.0.min(from.0.saturating_add(MAX_SERVED - 1));
         for cid in from.0..=end {
-            let Some(decision) = self.decisions.serve(Cid(cid)) else { break };
+            let served = self.decisions.serve(&self.config.view, Cid(cid), &mut liars);
+            let Some(decision) = served else { break };
             bytes += decision.bodies.iter().map(Bytes::len).sum::<usize>();
             messages.push(PeerMessage::Decided(decision));
             if bytes > MAX_SERVED_BYTES {
                 break;
             }
         }
+        self.accuse(liars);
         messages
     }
 

@@ -35,7 +35,8 @@ impl Consensus {
         self.last_time = time;
         self.proven = id.cid;
         self.proven_hash = id.hash;
-        self.proof = LastProof::Checkpoint(stable.certificate().clone());
+        self.late_accepts = None;
+        self.origin = LastProof::Checkpoint(stable.certificate().clone());
         self.choice = None;
         self.wanted = None;
         self.peers_last[self.config.me] = id.cid;

@@ -96,8 +96,10 @@ impl Consensus {
         self.choice = None;
         self.stop_data = None;
         self.stop_datas.retain(|_, data| data.data().regency >= regency);
-        if self.voting {
-            let own = sign_stop_data(&self.config.signing_key, &self.make_stop_data());
+        // What a learner forgot it cannot say, and what it cannot prove nobody would take.
+        let own = if self.voting { self.make_stop_data() } else { None };
+        if let Some(own) = own {
+            let own = sign_stop_data(&self.config.signing_key, &own);
             self.stop_data = Some(own.clone());
             self.record(Record::Regency { regency, stop_data: Some(own.clone()) });
             let leader = self.leader();
@@ -113,20 +115,21 @@ impl Consensus {
         self.heed_stops();
     }
 
-    fn make_stop_data(&self) -> StopData {
+    fn make_stop_data(&mut self) -> Option<StopData> {
+        let proof = self.last_proof()?;
         let open = self.instances.get(&self.open());
         let accepted = open.and_then(|open| open.accepted.as_ref());
-        StopData {
+        Some(StopData {
             service: self.config.view.service,
             view: self.config.view.number,
             regency: self.regency,
             replica: self.config.view.members[self.config.me].id,
             last_cid: self.proven,
             last_hash: self.proven_hash,
-            proof: self.proof.clone(),
+            proof,
             accepted: accepted.map(|(epoch, hash, _)| (*epoch, *hash)),
             writeset: open.map(|open| open.writeset.clone()).unwrap_or_default(),
-        }
+        })
     }
 
     /// A member told what it knows as of the beginning of a regency that this replica leads.

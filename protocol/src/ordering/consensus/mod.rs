@@ -2,13 +2,15 @@
 //! change of a leader who does not make progress (rules S1 to S9).
 //!
 //! An instance is *decided* once q ACCEPTs are authenticated, and executed and answered at once.
-//! It is *proven* once q of their signatures are good as well; that is looked at off the path, and
-//! this replica votes on the next instance only then. So it can always prove all that it has
-//! decided but for one instance, which still counts as open in a leader change (rule N3).
+//! It is *proven* once a certificate is sure to be among the ACCEPTs: there are those of q + f
+//! members, or q signatures were found good. This replica votes on the next instance only then.
+//! So it can always prove all that it has decided but for one instance, which still counts as
+//! open in a leader change (rule N3).
 
 mod catch_up;
 mod checkpoint;
 mod leader_change;
+mod proving;
 mod replay;
 mod voting;
 
@@ -161,11 +163,17 @@ pub struct Consensus {
     /// The last instance whose decision this replica can prove: `last`, or the one before.
     proven: Cid,
     proven_hash: Digest,
-    proof: LastProof,
+    /// The proof of the instance before the first that was decided here.
+    origin: LastProof,
+    /// ACCEPTs that a proof needs and that no record holds yet. They are recorded before anything
+    /// that rests on that proof (rule N4).
+    late_accepts: Option<Record>,
     instances: BTreeMap<Cid, Instance>,
     decisions: Decisions,
     /// The last instance that each member is known to have decided, by its own word.
     peers_last: Vec<Cid>,
+    /// The last instance that each member accepted.
+    accepted_by: Vec<Cid>,
     /// The highest instance about which a message of each member was dropped, because this
     /// replica was too far behind: it has to be said again.
     dropped: Vec<Cid>,
@@ -206,10 +214,12 @@ impl Consensus {
             last_time: genesis_time,
             proven: Cid::ZERO,
             proven_hash: Digest::default(),
-            proof: LastProof::Genesis,
+            origin: LastProof::Genesis,
+            late_accepts: None,
             instances: BTreeMap::new(),
             decisions: Decisions::default(),
             peers_last: vec![Cid::ZERO; quorums.n()],
+            accepted_by: vec![Cid::ZERO; quorums.n()],
             dropped: vec![Cid::ZERO; quorums.n()],
             stops: Stops::new(quorums),
             reasons: Reasons::default(),
@@ -293,6 +303,7 @@ impl Consensus {
 
     fn record(&mut self, record: Record) {
         if self.config.logged {
+            self.record_late_accepts();
             self.out.push_back(ConsensusOutput::Record(record));
         }
     }
@@ -366,6 +377,9 @@ impl Consensus {
             return;
         }
         self.handle_progress(peer, Cid(cid.0.saturating_sub(1)));
+        if matches!(vote, Vote::Accept(_)) {
+            self.accepted_by[peer] = self.accepted_by[peer].max(cid);
+        }
         let Some(instance) = self.instance_mut(peer, cid) else { return };
         let cast = match vote {
             Vote::Write => instance.writes.cast(peer, epoch, hash, ()),
@@ -435,11 +449,20 @@ impl Consensus {
         self.peers_last[self.config.me] = cid;
     }
 
+    /// The proposal for the next instance, while this replica has not got all of its bodies.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<&Batch> {
+        let instance = self.instances.get(&self.last.next())?;
+        let proposal = instance.proposal.as_ref().filter(|known| known.epoch == self.epoch())?;
+        (!instance.values.contains_key(&proposal.hash)).then_some(&proposal.batch)
+    }
+
     /// The time of a proposal that waits for this replica's clock (rule N6).
     #[must_use]
     pub fn waits_for_clock(&self, wall: UnixMicros) -> Option<Duration> {
         let proposal = self.instances.get(&self.last.next())?.proposal.as_ref()?;
         let ahead = proposal.batch.time.0.checked_sub((wall + self.config.max_drift).0)?;
-        (ahead > 0 && !proposal.bound).then(|| Duration::from_micros(ahead))
+        (ahead > 0 && !proposal.bound && proposal.epoch == self.epoch())
+            .then(|| Duration::from_micros(ahead))
     }
 }

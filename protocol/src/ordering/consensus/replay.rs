@@ -36,6 +36,9 @@ impl Consensus {
             Record::Decided { cid, hash, epoch, accepts, value } => {
                 return self.replay_decided(cid, (epoch, hash), accepts, value);
             }
+            Record::Proof { cid, hash, epoch, accepts } => {
+                self.replay_proof(cid, (epoch, hash), accepts);
+            }
             Record::Checkpoint(_) => {}
         }
         None
@@ -83,15 +86,6 @@ impl Consensus {
         if self.proven < self.last {
             self.prove();
         }
-        if (cid, hash) == (self.last, self.last_hash) && self.proven < self.last {
-            // The proof, which came later; of the first record not all signatures are good.
-            let certificate = Certificate { epoch, signatures: accepts };
-            let checked = VerifiedCertificate::check(&self.config.view, cid, hash, &certificate);
-            if let Ok(certificate) = checked {
-                self.proven_by(&certificate);
-            }
-            return None;
-        }
         if cid != self.last.next() || self.proven < self.last {
             return None;
         }
@@ -106,6 +100,8 @@ impl Consensus {
                 instance.accepts.cast(peer, epoch, hash, signature);
             }
         }
+        instance.recorded_accepts =
+            instance.accepts.voters(epoch, hash).map(|(peer, _)| peer).collect();
         let held = instance.values.get(&hash)?.clone();
         instance.decided = Some((epoch, hash));
         let batch = held.batch().clone();
@@ -114,10 +110,31 @@ impl Consensus {
         Some(Decided { cid, hash, batch, requests: held.requests() })
     }
 
+    /// ACCEPTs that came after the record of their decision: together with those they prove it.
+    fn replay_proof(
+        &mut self,
+        cid: Cid,
+        (epoch, hash): (Epoch, Digest),
+        mut signatures: Vec<(ReplicaId, Bytes)>,
+    ) {
+        if (cid, hash) != (self.last, self.last_hash) || self.proven == self.last {
+            return;
+        }
+        if let Some(instance) = self.instances.get(&cid) {
+            signatures.extend(instance.accepts_of(&self.config.view, epoch, hash));
+        }
+        let certificate = Certificate { epoch, signatures };
+        let checked = VerifiedCertificate::check(&self.config.view, cid, hash, &certificate);
+        if let Ok(certificate) = checked {
+            self.proven_by(&certificate);
+        }
+    }
+
     /// The log has been read. What it made this replica say was said before, or may be said
     /// again when a stream comes up.
     pub fn finish_replay(&mut self) {
         self.prove();
+        self.late_accepts = None;
         self.out.clear();
         self.faults.clear();
     }

@@ -1,18 +1,17 @@
-//! WRITE, ACCEPT, decide, prove (rules N2 to N4, N6 and A7).
+//! WRITE, ACCEPT, decide (rules N2, N4, N6 and A7).
 
 use std::collections::btree_map::Entry;
 
 use super::{Consensus, Decided, ProposalFault};
-use crate::auth::{VerifiedAccept, VerifiedCertificate};
+use crate::auth::VerifiedAccept;
 use crate::execution::Sessions;
-use crate::membership::{Cid, Digest, Epoch};
+use crate::membership::{Cid, Digest, Epoch, ReplicaSet};
 use crate::ordering::admission::Admission;
 use crate::ordering::batch::{check_bodies, check_ids};
 use crate::ordering::held::Held;
-use crate::ordering::instance::Instance;
 use crate::replica::Record;
 use crate::time::UnixMicros;
-use crate::wire::{LastProof, PeerMessage};
+use crate::wire::PeerMessage;
 
 impl Consensus {
     /// Does what the open instance allows: judges the proposal, votes, decides; as the leader of
@@ -25,8 +24,10 @@ impl Consensus {
         sessions: &Sessions,
     ) -> Option<Decided> {
         self.wanted = None;
+        self.prove_by_count();
         let next_has_begun = self.instances.keys().next_back() > Some(&self.last);
         if next_has_begun {
+            // Not even a moment is waited for the ACCEPTs that are still missing.
             self.prove();
         }
         self.use_certificates();
@@ -109,6 +110,7 @@ impl Consensus {
         if !self.config.logged {
             return;
         }
+        self.record_late_accepts();
         let Some(instance) = self.instances.get_mut(&cid) else { return };
         if instance.recorded == Some((epoch, hash)) {
             return;
@@ -141,6 +143,7 @@ impl Consensus {
         instance.accepted = Some((epoch, hash, signature.clone()));
         instance.accepts.cast(me, epoch, hash, signature.clone());
         instance.good_accepts.push(accept);
+        self.accepted_by[me] = cid;
         self.record(Record::Accepted { cid, epoch, hash, signature: signature.clone() });
         self.send(self.others(), PeerMessage::Accept { cid, epoch, hash, signature });
     }
@@ -169,14 +172,12 @@ impl Consensus {
         if self.config.logged {
             let written = instance.recorded.is_some_and(|(_, recorded)| recorded == hash);
             let value = (!written).then(|| held.value());
-            let certified =
-                instance.certificate.as_ref().map(|proof| proof.certificate().signatures.clone());
-            let counted = || {
-                let voters = instance.accepts.voters(epoch, hash);
-                let id = |peer: usize| self.config.view.members[peer].id;
-                voters.map(|(peer, signature)| (id(peer), signature.clone())).collect()
+            let accepts = match &instance.certificate {
+                Some(proof) => proof.certificate().signatures.clone(),
+                None => instance.accepts_of(&self.config.view, epoch, hash),
             };
-            let accepts = certified.unwrap_or_else(counted);
+            let voters = instance.accepts.voters(epoch, hash).map(|(peer, _)| peer);
+            instance.recorded_accepts = voters.collect::<ReplicaSet>();
             self.record(Record::Decided { cid, hash, epoch, accepts, value });
         }
         self.close(cid, hash, batch.time);
@@ -185,111 +186,4 @@ impl Consensus {
         }
         Some(Decided { cid, hash, batch, requests })
     }
-
-    /// Could [`Consensus::prove`] get further? To be called once what was decided has been
-    /// answered.
-    #[must_use]
-    pub fn may_prove(&self) -> bool {
-        let instance = self.instances.get(&self.last).filter(|_| self.proven < self.last);
-        instance.is_some_and(|instance| {
-            let Some((_, hash)) = instance.decided else { return false };
-            instance
-                .accepts
-                .epochs()
-                .any(|epoch| instance.hopeful(epoch, hash) >= self.quorums.quorum())
-        })
-    }
-
-    /// Verifies signatures of the last decision until a quorum's are good (rule N3). A bad one is
-    /// left out and poisons nothing.
-    pub fn prove(&mut self) {
-        if !self.may_prove() {
-            return;
-        }
-        let cid = self.last;
-        let quorum = self.quorums.quorum();
-        let Some(instance) = self.instances.get_mut(&cid) else { return };
-        let Some((_, hash)) = instance.decided else { return };
-        let epochs: Vec<Epoch> = instance.accepts.epochs().collect();
-        for epoch in epochs {
-            if instance.hopeful(epoch, hash) < quorum {
-                continue;
-            }
-            for peer in verify_accepts(&self.config.view, instance, (cid, epoch, hash)) {
-                self.faults.push_back((peer, ProposalFault::AcceptSignature));
-            }
-            let good = instance.good_accepts.iter().filter(|accept| accept.epoch() == epoch);
-            let certificate = VerifiedCertificate::of_accepts(
-                &self.config.view,
-                (cid, epoch, hash),
-                good.cloned(),
-            );
-            if let Ok(certificate) = certificate {
-                let others_needed =
-                    !instance.bad_accepts.is_empty() || instance.decided != Some((epoch, hash));
-                if others_needed {
-                    self.record_proof(&certificate);
-                }
-                self.proven_by(&certificate);
-                return;
-            }
-        }
-    }
-
-    /// Keeps the proof of the last decision, where not all of it stands in the record of that:
-    /// what this replica says in the next instance rests on it (rule N3).
-    pub(super) fn record_proof(&mut self, certificate: &VerifiedCertificate) {
-        let (cid, hash) = (certificate.cid(), certificate.hash());
-        let epoch = certificate.certificate().epoch;
-        let accepts = certificate.certificate().signatures.clone();
-        self.record(Record::Decided { cid, hash, epoch, accepts, value: None });
-    }
-
-    /// The last decision has its proof.
-    pub(super) fn proven_by(&mut self, certificate: &VerifiedCertificate) {
-        assert_eq!(
-            (certificate.cid(), certificate.hash()),
-            (self.last, self.last_hash),
-            "two quorums never certify different batches for one instance"
-        );
-        self.decisions.prove(certificate);
-        self.proven = self.last;
-        self.proven_hash = self.last_hash;
-        self.proof = LastProof::Certificate(certificate.certificate().clone());
-        self.instances = self.instances.split_off(&self.last.next());
-    }
-}
-
-/// Verifies the ACCEPTs of one epoch that have not been looked at, as many as a certificate
-/// needs. Gives the members whose signatures are bad.
-fn verify_accepts(
-    view: &crate::membership::View,
-    instance: &mut Instance,
-    vote: (Cid, Epoch, Digest),
-) -> Vec<usize> {
-    let (_, epoch, hash) = vote;
-    let mut bad = Vec::new();
-    let mut good = instance.good_accepts.iter().filter(|accept| accept.epoch() == epoch).count();
-    let candidates: Vec<_> = instance
-        .accepts
-        .voters(epoch, hash)
-        .filter(|(peer, _)| !instance.is_judged(epoch, *peer))
-        .map(|(peer, signature)| (peer, signature.clone()))
-        .collect();
-    for (peer, signature) in candidates {
-        if good >= view.quorums().quorum() {
-            break;
-        }
-        match VerifiedAccept::check(view, peer, vote, signature) {
-            Some(accept) => {
-                instance.good_accepts.push(accept);
-                good += 1;
-            }
-            None => {
-                instance.bad_accepts.push((epoch, peer));
-                bad.push(peer);
-            }
-        }
-    }
-    bad
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{PATIENCE, free_places};
@@ -101,11 +102,13 @@ fn init_refuses_to_overwrite_and_a_replica_stops_on_sigterm() {
 
 /// A base port of which the ports of four replicas are free.
 fn base_port() -> String {
+    static CALLS: AtomicU16 = AtomicU16::new(0);
     let bind = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port));
     let free = |base: u16| (base..base + 4).all(|p| bind(p).is_ok() && bind(p + 100).is_ok());
-    // From somewhere that depends on the process, so that two runs at once do not meet.
+    // From somewhere that depends on the process and the test, so that no two at once meet.
     let start = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
-    let base = (start..start + 10_000).step_by(200).find(|base| free(*base));
+    let start = start + 1000 * CALLS.fetch_add(1, Ordering::Relaxed);
+    let base = (start..start + 1000).step_by(200).find(|base| free(*base));
     base.expect("free ports").to_string()
 }
 

@@ -328,6 +328,11 @@ test('five pages replay a real history while a replica lies, the leader dies and
   const expected = markers.map((marker, index) => marker + histories[index].text).join('\n');
   await untilAllHold(pages, expected, LONG_MS);
   assert.equal(await agreed(doc), expected);
+  await until(
+    'the plot of a page that was there shows the change of leader',
+    async () => /leader \d/.test(await pages[0].page.textContent('.plot-changes')),
+    { limitMs: LONG_MS },
+  );
   noErrors(pages);
 });
 

@@ -96,7 +96,7 @@ export class HistoryView {
     const bar = h(
       'div',
       { class: 'past-bar' },
-      h('div', { class: 'past-words' }, this.#which, this.#who, back),
+      h('div', { class: 'past-words' }, this.#which, back, this.#who),
       h(
         'div',
         { class: 'past-row' },

@@ -173,7 +173,7 @@ fn browser() -> Result<()> {
         let mut driver = demo::driver()?;
         driver
             .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
-            .args(["editor.test.mjs", "package.test.mjs", "faults.test.mjs", "transports.test.mjs"])
+            .args(["editor.test.mjs", "package.test.mjs", "faults.test.mjs"])
             .env("BROWSER", browser)
             .env("FIREFOX", &firefox)
             .env("WEBBFT_BIN", &daemon)

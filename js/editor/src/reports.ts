@@ -64,12 +64,11 @@ export function agreedLeader(reports: Iterable<Report>, needed: number): Leader 
   return found;
 }
 
-/** Where a replica tells its status: on the same host and port as its WebSocket. */
+/** Where a replica tells its status: beside its WebSocket. */
 function statusUrl(webSocket: string): string {
   const url = new URL(webSocket);
   url.protocol = url.protocol === 'wss:' ? 'https:' : 'http:';
-  url.pathname = '/status.json';
-  return url.href;
+  return new URL('status.json', url).href;
 }
 
 /** Asks all connected replicas while the page is visible. */

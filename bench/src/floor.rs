@@ -211,6 +211,8 @@ fn answer(view: &View, frame: ClientFrame) -> anyhow::Result<Option<ReplicaFrame
             let header = ReplicaHeader::Pong { nonce, last_cid: Cid::ZERO, time, leader };
             Some(Frame::bare(header))
         }
-        ClientHeader::Resume { .. } | ClientHeader::FetchEvent { .. } => None,
+        ClientHeader::Resume { .. }
+        | ClientHeader::FetchEvent { .. }
+        | ClientHeader::Announce { .. } => None,
     })
 }

@@ -87,7 +87,7 @@ fn all() -> Vec<Step> {
         },
         Step {
             name: "guide",
-            about: "the guide \"Your first replicated service\" and the package's quickstart",
+            about: "the guide \"Your first replicated service\", the quickstart and the small pages",
             run: guide,
         },
     ]);
@@ -198,7 +198,7 @@ fn guide() -> Result<()> {
     let mut driver = demo::driver()?;
     driver
         .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
-        .args(["quickstart.test.mjs", "guide.test.mjs"])
+        .args(["pages.test.mjs", "quickstart.test.mjs", "guide.test.mjs"])
         .env("WEBBFT_BIN", daemon)
         .env("CARGO_TARGET_DIR", workspace::target());
     visible(&mut driver, "The guide or the README says what does not work, or the reverse.")

@@ -230,19 +230,20 @@ impl Admission {
             return Err(VouchFault::Digests);
         }
         let candidate = number.candidate_or_new(digest);
-        let new = candidate.vouchers.insert(peer);
+        let before = candidate.is_admitted(me, enough);
+        candidate.vouchers.insert(peer);
         candidate.ever.insert(peer);
+        let newly_admitted = !before && candidate.is_admitted(me, enough);
         let (ever, held) = (candidate.ever.len(), candidate.body.is_some());
-        if candidate.vouchers.contains(me) {
-            if new && held && candidate.vouchers.len() == enough {
-                self.handle_admitted(key, sessions);
-            }
-        } else if ever >= one_correct {
+        if ever >= one_correct && !candidate.vouchers.contains(me) {
             if held {
                 self.vouch(id, digest, sessions);
             } else if ever == one_correct {
                 self.wanted.insert(id, digest);
             }
+        }
+        if newly_admitted {
+            self.handle_admitted(key, sessions);
         }
         Ok(())
     }
@@ -366,7 +367,7 @@ impl Admission {
         candidate.vouchers.insert(me);
         candidate.ever.insert(me);
         let born = claimed_birth(id.number, candidate);
-        let admitted = candidate.body.is_some() && candidate.vouchers.len() >= enough;
+        let admitted = candidate.is_admitted(me, enough);
         if last.is_none() && id.number == 1 {
             self.new_sessions[me].insert(born, id.session_key());
         }
@@ -494,13 +495,12 @@ impl Admission {
         session.numbers.entry(id.number).or_default()
     }
 
-    /// Admitted: body held, and 2f + 1 replicas vouch at present, this one among them (rule A4).
+    /// The digest of a number that is admitted.
     fn admitted<'a>(&self, number: &'a PendingNumber) -> Option<(Digest, &'a Body)> {
-        number.candidates.iter().find_map(|candidate| {
-            let vouched = candidate.vouchers.contains(self.me)
-                && candidate.vouchers.len() >= self.quorums.vouchers();
-            candidate.body.as_ref().filter(|_| vouched).map(|body| (candidate.digest, body))
-        })
+        let enough = self.quorums.vouchers();
+        let mut candidates = number.candidates.iter();
+        let admitted = candidates.find(|known| known.is_admitted(self.me, enough))?;
+        admitted.body.as_ref().map(|body| (admitted.digest, body))
     }
 
     fn pending_number(&self, id: &RequestId) -> Option<&PendingNumber> {

@@ -5,6 +5,8 @@
 //! The TypeScript facade (`js/webbft`) does, so that a page, a worker, Node and a test each supply
 //! their own, and so that none of it has to be bound from Rust.
 
+#[cfg(target_family = "wasm")]
+mod allocator;
 mod error;
 mod input;
 mod panic;

@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 use webbft_protocol::client::{
     ClientEvent, Evidence, LinkState, Phase, ReplicaInfo, Status, Transmit,
 };
-use webbft_protocol::membership::{ReplicaSet, View};
+use webbft_protocol::membership::View;
 use webbft_protocol::time::{Instant, Now};
 
 use crate::error::{code, outcome, reason};
@@ -23,8 +23,11 @@ export interface Sink {
     send(index: number, bytes: Uint8Array<ArrayBuffer>): void;
     /** Close its socket, or stop opening it. */
     close(index: number): void;
-    /** The votes that the next call of this object is about. No cid: nothing was decided. */
-    votes(viewId: number, needed: number, matching: Uint16Array, differing: Uint16Array, silent: Uint16Array, cid: number | undefined): void;
+    /**
+     * The votes that the next call of this object is about, one for each member of the view: 0 is
+     * silent, 1 matches, 2 differs. No cid: nothing was decided.
+     */
+    votes(viewId: number, needed: number, votes: Uint8Array, cid: number | undefined): void;
     completed(call: number, result: Uint8Array): void;
     failed(call: number, code: string, message: string, outcome: string): void;
     /** Of a call, or of the event with this number. */
@@ -35,8 +38,8 @@ export interface Sink {
     suspect(replica: number, reason: string, call: number | undefined): void;
     statusChanged(): void;
     status(phase: string, viewId: number, n: number, f: number, connected: number, needed: number): void;
-    /** One for each member, after `status`. Times are as of Date.now(). */
-    replica(id: number, url: string, state: string, rttMs: number | undefined, retryAt: number | undefined, refused: string | undefined, refusal: string | undefined): void;
+    /** One for each member, after `status`. Times are as of Date.now(); no refusal is empty. */
+    replica(id: number, url: string, state: string, rttMs: number | undefined, retryAt: number | undefined, refused: string, refusal: string): void;
     /** About the last replica. */
     suspicion(reason: string, count: number, last: number): void;
 }
@@ -55,15 +58,7 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn close(this: &Sink, index: usize);
     #[wasm_bindgen(method)]
-    fn votes(
-        this: &Sink,
-        view_id: f64,
-        needed: usize,
-        matching: Vec<u16>,
-        differing: Vec<u16>,
-        silent: Vec<u16>,
-        cid: Option<f64>,
-    );
+    fn votes(this: &Sink, view_id: f64, needed: usize, votes: Vec<u8>, cid: Option<f64>);
     #[wasm_bindgen(method)]
     fn completed(this: &Sink, call: f64, result: Vec<u8>);
     #[wasm_bindgen(method)]
@@ -98,8 +93,8 @@ extern "C" {
         state: &str,
         rtt: Option<f64>,
         retry_at: Option<f64>,
-        refused: Option<String>,
-        refusal: Option<String>,
+        refused: &str,
+        refusal: &str,
     );
     #[wasm_bindgen(method)]
     fn suspicion(this: &Sink, reason: &str, count: f64, last: f64);
@@ -121,15 +116,14 @@ impl Sink {
     }
 
     fn evidence(&self, votes: &Evidence, view: &View) {
-        let ids = |set: ReplicaSet| set.iter().map(|index| view.members[index].id.0).collect();
-        self.votes(
-            number(votes.view.0),
-            votes.needed,
-            ids(votes.matching),
-            ids(votes.differing),
-            ids(votes.silent),
-            votes.cid.map(|cid| number(cid.0)),
-        );
+        let vote = |index| match () {
+            () if votes.matching.contains(index) => 1,
+            () if votes.differing.contains(index) => 2,
+            () => 0,
+        };
+        let each = (0..view.members.len()).map(vote).collect();
+        let cid = votes.cid.map(|cid| number(cid.0));
+        self.votes(number(votes.view.0), votes.needed, each, cid);
     }
 
     pub(crate) fn tell(&self, event: ClientEvent, view: &View) {
@@ -188,9 +182,9 @@ impl Sink {
             LinkState::Closed => ("closed", None),
         };
         let rtt = replica.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0);
-        let refused = replica.refused.map(|refusal| refusal.to_string());
-        let refusal = replica.refused.map(|refusal| crate::error::refusal(refusal).to_owned());
-        self.replica(replica.id.0, &replica.url, state, rtt, retry_at, refused, refusal);
+        let refused = replica.refused.map(|refusal| refusal.to_string()).unwrap_or_default();
+        let refusal = replica.refused.map_or("", crate::error::refusal);
+        self.replica(replica.id.0, &replica.url, state, rtt, retry_at, &refused, refusal);
         if let Some(suspicion) = replica.suspect {
             let last = unix(suspicion.last, now);
             self.suspicion(reason(suspicion.reason), number(suspicion.count), last);

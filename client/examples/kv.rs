@@ -13,14 +13,14 @@ use webbft_protocol::membership::View;
 
 /// Gives a key a value.
 #[derive(Serialize)]
-struct Put<'a> {
-    key: &'a str,
-    value: &'a str,
+pub(crate) struct Put<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) value: &'a str,
 }
 
-#[derive(Deserialize)]
-struct Previous {
-    previous: Option<String>,
+#[derive(Debug, Deserialize, PartialEq)]
+pub(crate) struct Previous {
+    pub(crate) previous: Option<String>,
 }
 
 impl Operation for Put<'_> {
@@ -31,13 +31,13 @@ impl Operation for Put<'_> {
 
 /// Reads a key.
 #[derive(Serialize)]
-struct Get<'a> {
-    key: &'a str,
+pub(crate) struct Get<'a> {
+    pub(crate) key: &'a str,
 }
 
-#[derive(Deserialize)]
-struct Value {
-    value: Option<String>,
+#[derive(Debug, Deserialize, PartialEq)]
+pub(crate) struct Value {
+    pub(crate) value: Option<String>,
 }
 
 impl Operation for Get<'_> {
@@ -48,15 +48,15 @@ impl Operation for Get<'_> {
 
 /// What the store says where it cannot do it.
 #[derive(Debug, Deserialize)]
-struct Refusal {
-    message: String,
+pub(crate) struct Refusal {
+    pub(crate) message: String,
 }
 
 /// What is published on the topic `kv`.
-#[derive(Debug, Deserialize)]
-struct Change {
-    key: String,
-    value: Option<String>,
+#[derive(Debug, Deserialize, PartialEq)]
+pub(crate) struct Change {
+    pub(crate) key: String,
+    pub(crate) value: Option<String>,
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use webbft_examples::counter::Counter;
-use webbft_examples::editor::Editor;
+use webbft_examples::editor::{DiffSyncEditor, Editor};
 use webbft_examples::kv::Kv;
 use webbft_protocol::execution::Json;
 use webbft_replica::Services;
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Services::new()
             .add("counter", Json::<Counter>::default)
             .add("kv", Json::<Kv>::default)
-            .add("editor", Json::<Editor>::default),
+            .add("editor", Json::<Editor>::default)
+            .add("editor-ds", Json::<DiffSyncEditor>::default),
     )
 }

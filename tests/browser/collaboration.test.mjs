@@ -328,6 +328,11 @@ test('five pages replay a real history while a replica lies, the leader dies and
   const expected = markers.map((marker, index) => marker + histories[index].text).join('\n');
   await untilAllHold(pages, expected, LONG_MS);
   assert.equal(await agreed(doc), expected);
+  await until(
+    'the plot of a page that was there shows the change of leader',
+    async () => /leader \d/.test(await pages[0].page.textContent('.plot-changes')),
+    { limitMs: LONG_MS },
+  );
   noErrors(pages);
 });
 
@@ -346,9 +351,20 @@ test('documents are listed and made, and the past can be looked at', async () =>
   assert.match(await one.page.textContent('.past-who'), /^by you, .*\d/);
   await one.page.keyboard.press('Home');
   assert.deepEqual(await past(), { version: 0, text: '' });
+  // What is written meanwhile is added at the end.
+  const { version } = await client.invokeUnordered('read', { doc: named('past') });
+  const spans = [{ from: 2, to: 2, insert: 'ward' }];
+  await client.invoke('edit', { doc: named('past'), base: version, tag: 'meanwhile', spans });
+  await until('the slider reaches it', async () =>
+    (await one.page.textContent('.past-version')).endsWith(`of ${version + 1}`),
+  );
+  assert.equal((await past()).version, 0);
+  await one.page.keyboard.press('End');
+  assert.deepEqual(await past(), { version: version + 1, text: 'onward' });
+  assert.match(await one.page.textContent('.past-who'), /^by writer [0-9a-f]{4}, /);
   await one.page.keyboard.press('Escape');
   assert.equal(await past(), null);
-  assert.equal(await one.text(), 'on');
+  assert.equal(await one.text(), 'onward');
 
   await one.page.click('#documents');
   await until('the document is listed', async () =>
@@ -394,41 +410,54 @@ test('a document of a megabyte can be edited', async () => {
     return lengths.every((length) => length === expected.length) && !(await one.pending());
   });
   const took = performance.now() - began;
-  assert.ok(took < 5_000, `seven letters took ${Math.round(took)} ms`);
+  assert.ok(took < 10_000, `seven letters took ${Math.round(took)} ms`);
   assert.ok((await two.text()) === expected);
   noErrors([one, two]);
 });
 
-test('the page has no accessibility defects that axe finds, and works by keyboard', async () => {
-  const one = await open('page one', 0, 'accessible');
-  await append(one, 'For everybody');
-  await untilAllHold([one], 'For everybody');
-  await one.page.evaluate(await readFile(AXE, 'utf8'));
-  const defects = async (state, options = {}) => {
-    const { violations } = await one.page.evaluate(
-      (options) => window.axe.run(document, options),
-      options,
-    );
-    const list = violations.map(({ id, nodes }) => `${state}: ${id}: ${nodes.map((n) => n.html)}`);
-    assert.deepEqual(list, []);
-  };
-  await defects('the text');
-  await one.page.focus('#history');
-  await one.page.keyboard.press('Enter');
-  await until('the slider has the focus', () =>
-    one.page.evaluate(() => document.activeElement?.className === 'past-slider'),
+/** What axe finds wrong with the page as it is now; `options` are axe's. */
+async function defects({ page }, options = {}) {
+  const { violations } = await page.evaluate(
+    (options) => window.axe.run(document, options),
+    options,
   );
-  await defects('history');
-  await one.page.keyboard.press('Escape');
-  await one.page.focus('#documents');
-  await one.page.keyboard.press('Enter');
-  await until('the list is there', () => one.page.isVisible('.documents-list a'));
-  // It takes the address of a document, which is in the fragment, for a place on this page.
-  await defects('documents', { rules: { 'skip-link': { enabled: false } } });
-  await one.page.keyboard.press('Escape');
-  assert.equal(await one.page.isVisible('.documents'), false);
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`);
+}
+
+test('the page has no accessibility defects that axe finds, and works by keyboard', async () => {
+  const one = await open('a wide, light page', 0, 'accessible');
+  const two = await open('a narrow, dark page', 1, 'accessible', {
+    viewport: { width: 390, height: 844 },
+    colorScheme: 'dark',
+  });
+  await demo.act(3, 'lie');
+  await append(one, 'For everybody');
+  await untilAllHold([one, two], 'For everybody');
+  await untilCaught([one, two], [3]);
+  await two.page.focus('.bar');
+  await two.page.keyboard.press('Enter');
+  for (const editor of [one, two]) {
+    await untilCard(editor, 3, /What it tried to show/);
+    await editor.page.evaluate(await readFile(AXE, 'utf8'));
+    assert.deepEqual(await defects(editor), [], editor.name);
+    await editor.page.focus('#history');
+    await editor.page.keyboard.press('Enter');
+    await until('the slider has the focus', () =>
+      editor.page.evaluate(() => document.activeElement?.className === 'past-slider'),
+    );
+    assert.deepEqual(await defects(editor), [], `the history of ${editor.name}`);
+    await editor.page.keyboard.press('Escape');
+    await editor.page.focus('#documents');
+    await editor.page.keyboard.press('Enter');
+    await until('the list is there', () => editor.page.isVisible('.documents-list a'));
+    // It takes the address of a document, which is in the fragment, for a place on this page.
+    const rules = { 'skip-link': { enabled: false } };
+    assert.deepEqual(await defects(editor, { rules }), [], `the documents of ${editor.name}`);
+    await editor.page.keyboard.press('Escape');
+    assert.equal(await editor.page.isVisible('.documents'), false);
+  }
   await until('the live region told the votes', async () =>
-    /Your edit, version \d+, confirmed by [34] of 4 replicas/.test(
+    /Your edit, version \d+, confirmed by 3 of 4 replicas|Replica 3 is a suspect/.test(
       await one.page.textContent('#announcer'),
     ),
   );

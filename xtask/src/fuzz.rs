@@ -17,8 +17,8 @@ use crate::ui::Phase;
 use crate::workspace::{path, root, shown, target};
 
 /// The targets, each with its share of the time.
-const TARGETS: [(&str, u64); 5] =
-    [("wire", 1), ("link", 1), ("snapshot", 1), ("replica", 6), ("proxy", 3)];
+const TARGETS: [(&str, u64); 6] =
+    [("wire", 1), ("http", 1), ("link", 1), ("snapshot", 1), ("replica", 6), ("proxy", 3)];
 /// Where bolero keeps a target's inputs, from the root of the repository.
 const KEPT: &str = "tests/fuzz/tests/__fuzz__";
 /// Inputs are no longer than this.

@@ -8,12 +8,36 @@
 //! package does itself; freeing what was collected, which goes with its instance; writing strings without an encoder; and the
 //! hashes in the names of imports, which say nothing and cannot be compressed.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 const HEAD: &str = "let wasm_bindgen = (function(exports) {\n";
 const SCRIPT: (&str, &str) = ("    let script_src;\n", "    /**\n");
 const LOADER: &str = "    let wasmModule, wasmInstance, wasm;\n";
 const REGISTRY: (&str, &str) = ("    const CoreFinalization = ", "    function ");
+/// What the output has and this package needs less of: a client in a page is freed by `close`, its memory
+/// is looked at anew each time, numbers are numbers, and nothing fails half way into a call.
+const PLAINER: [(&str, &str); 8] = [
+    ("    if (Symbol.dispose) Core.prototype[Symbol.dispose] = Core.prototype.free;\n", ""),
+    (
+        "        __destroy_into_raw() {\n            const ptr = this.__wbg_ptr;\n            \
+         this.__wbg_ptr = 0;\n            return ptr;\n        }\n",
+        "",
+    ),
+    (
+        "            const ptr = this.__destroy_into_raw();\n            wasm.__wbg_core_free(ptr, 0);\n",
+        "            wasm.__wbg_core_free(this.__wbg_ptr, 0);\n",
+    ),
+    ("            const val2 = +(isLikeNone(timeout) ? 0 : timeout);\n", ""),
+    ("!isLikeNone(timeout), val2)", "!isLikeNone(timeout), timeout ?? 0)"),
+    ("    cachedTextDecoder.decode();\n", ""),
+    ("            const val2 = +replica;\n", ""),
+    (
+        "wasm.core_socketMessage(this.__wbg_ptr, val2, ",
+        "wasm.core_socketMessage(this.__wbg_ptr, replica, ",
+    ),
+];
+/// The views of the Wasm's memory that it keeps for as long as they are valid.
+const KEPT: [&str; 2] = ["DataView", "Uint8Array"];
 /// Writing ASCII in place is faster than encoding, for texts that are longer than a view has.
 const IN_PLACE: (&str, &str) = ("        let len = arg.length;\n", "    function ");
 const FALLBACK: (&str, &str) = ("    if (!('encodeInto' in ", "    let ");
@@ -47,12 +71,32 @@ pub(crate) fn module(script: &str) -> Result<String> {
         text.push_str(&without_hash(line));
         text.push('\n');
     }
-    Ok(text + TAIL)
+    Ok(plainer(text)? + TAIL)
+}
+
+/// With [`PLAINER`] and without the memory views that are kept.
+fn plainer(mut body: String) -> Result<String> {
+    for (from, to) in PLAINER {
+        if !body.contains(from) {
+            bail!(CHANGED);
+        }
+        body = body.replace(from, to);
+    }
+    for name in KEPT {
+        let start = format!("    let cached{name}Memory0 = null;\n");
+        let (before, rest) = body.split_once(&start).context(CHANGED)?;
+        let (_, after) = rest.split_once("\n    }\n").context(CHANGED)?;
+        body = format!(
+            "{before}    const get{name}Memory0 = () => new {name}(wasm.memory.buffer);\n{after}"
+        );
+    }
+    Ok(body)
 }
 
 /// Its types.
 pub(crate) fn types(declarations: &str) -> Result<String> {
     let (body, _) = declarations.split_once("declare type InitInput").context(CHANGED)?;
+    let body = body.replace("        [Symbol.dispose](): void;\n", "");
     Ok(format!(
         "{body}\nexport type Core = wasm_bindgen.Core;\nexport type Sink = wasm_bindgen.Sink;\n\
          /** What belongs to one instance of the Wasm; to be called before the rest is used. */\n\
@@ -93,6 +137,17 @@ mod tests {
 
     #[test]
     fn the_function_is_exported_without_what_is_not_needed() {
+        let more: String = PLAINER.iter().map(|(from, _)| *from).collect();
+        let less: String = PLAINER.iter().map(|(_, to)| *to).collect();
+        let kept = KEPT.map(|name| {
+            format!(
+                "    let cached{name}Memory0 = null;\n    function get() {{\n        x;\n    }}\n"
+            )
+        });
+        let anew = KEPT.map(|name| {
+            format!("    const get{name}Memory0 = () => new {name}(wasm.memory.buffer);\n")
+        });
+        let (kept, anew) = (kept.concat(), anew.concat());
         let script = format!(
             "{HEAD}    let script_src;\n    if (x) {{}}\n\n    /**\n     * Docs.\n     */\n    \
              class Core {{\n            CoreFinalization.unregister(this);\n    }}\n            \
@@ -100,7 +155,7 @@ mod tests {
              __wbindgen_init: function() {{\n    const CoreFinalization = x;\n\n    \
              function f() {{}}\n    function passStringToWasm0() {{\n        if (realloc === undefined) \
              {{\n        }}\n        let len = arg.length;\n    }}\n\n    function g() {{}}\n    \
-             if (!('encodeInto' in x)) {{\n    }}\n\n    let y;\n{LOADER}    rest\n}})({{ __proto__: null }});\n"
+             if (!('encodeInto' in x)) {{\n    }}\n\n    let y;\n{more}{kept}{LOADER}    rest\n}})({{ __proto__: null }});\n"
         );
         assert_eq!(
             module(&script).unwrap(),
@@ -109,7 +164,7 @@ mod tests {
                  * Docs.\n     */\n    class Core {{\n    }}\n            \
                  __wbg_open: function(arg0) {{\n            __wbindgen_init: function() {{\n    \
                  function f() {{}}\n    function passStringToWasm0() {{\n        {{\n        }}\n    \
-                 }}\n\n    function g() {{}}\n    let y;\n{TAIL}"
+                 }}\n\n    function g() {{}}\n    let y;\n{less}{anew}{TAIL}"
             )
         );
     }

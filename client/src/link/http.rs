@@ -112,16 +112,19 @@ async fn carry(
 
 async fn take_in(mut events: Events, input: &mpsc::Sender<Input>) -> Result<(), LinkError> {
     while let Some(event) = events.next().await? {
-        // The endpoint wants an empty message for what is no message of the protocol.
-        let frame = match event.name.as_str() {
-            "" => BASE64.decode(event.data.as_bytes()).map(Bytes::from).unwrap_or_default(),
-            _ => Bytes::new(),
-        };
+        let Some(frame) = frame(&event) else { continue };
         if input.send(Input::Message(frame)).await.is_err() {
             break;
         }
     }
     Ok(())
+}
+
+/// The frame in an event; an empty one, which the endpoint takes for no message of the protocol,
+/// where its data is not Base64. Kinds that are not known are passed over, as everywhere in
+/// server-sent events.
+fn frame(ServerEvent { name, data }: &ServerEvent) -> Option<Bytes> {
+    name.is_empty().then(|| BASE64.decode(data.as_bytes()).map(Bytes::from).unwrap_or_default())
 }
 
 async fn send_out(target: &Target, path: &str, mut outgoing: Outgoing) -> Result<(), LinkError> {
@@ -253,6 +256,16 @@ mod tests {
         assert_eq!(kept_alive(&response("max=5, timeout=0")), Some(Duration::ZERO));
         assert_eq!(kept_alive(&response("timeout=soon")), None);
         assert_eq!(kept_alive(&Response::new(())), None);
+    }
+
+    #[test]
+    fn frames_are_the_events_without_a_kind() {
+        let event =
+            |name: &str, data: &str| frame(&ServerEvent { name: name.into(), data: data.into() });
+        assert_eq!(event("", "AP8=").unwrap(), [0, 255][..]);
+        assert_eq!(event("", "AP8").unwrap(), [][..]);
+        assert_eq!(event("later", "AP8="), None);
+        assert_eq!(event("link", "00ff"), None);
     }
 
     #[tokio::test]

@@ -33,9 +33,10 @@ export class Claims {
   follow(replicas: readonly Replica[]): void {
     const now = performance.now();
     for (const { id, state, suspect } of replicas) {
-      if (suspect?.reason !== 'divergent' || state !== 'open' || !this.#voted()) continue;
+      if (suspect?.reason !== 'divergent' || state !== 'open') continue;
       const last = this.#asked.get(id);
       if (last && (suspect.count <= last.count || now - last.at < PAUSE_MS)) continue;
+      if (!this.#voted()) continue;
       this.#asked.set(id, { count: suspect.count, at: now });
       void this.#question(id);
     }

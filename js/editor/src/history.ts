@@ -25,23 +25,26 @@ export interface Stretch {
   readonly edits: number;
 }
 
-/** All versions from the oldest known to the one that was the latest when it was read. */
+/** All versions from the oldest known on. */
 export class DocumentHistory {
   readonly #moments: Moment[];
 
   /** Throws a RangeError where an edit does not fit the text before it. */
   constructor(oldest: number, text: string, edits: readonly EditEvent[]) {
-    let last: Moment = { version: oldest, text: textOf(text), edit: null };
-    this.#moments = [last];
-    for (const { version, author, time, spans } of edits) {
-      if (version !== last.version + 1)
-        throw new RangeError(`version ${version} after ${last.version}`);
-      const changes = toChanges(spans, last.text.length);
-      // Ropes share what they have in common, so that a thousand texts take little more than one.
-      const edit = { author, time: new Date(time / 1000), changes };
-      last = { version, text: changes.apply(last.text), edit };
-      this.#moments.push(last);
+    this.#moments = [{ version: oldest, text: textOf(text), edit: null }];
+    for (const edit of edits) this.add(edit);
+  }
+
+  /** Takes in the next edit; throws a RangeError where it is another one, or does not fit. */
+  add({ version, author, time, spans }: EditEvent): void {
+    const last = this.at(this.latest);
+    if (version !== last.version + 1) {
+      throw new RangeError(`version ${version} after ${last.version}`);
     }
+    const changes = toChanges(spans, last.text.length);
+    // Ropes share what they have in common, so that a thousand texts take little more than one.
+    const edit = { author, time: new Date(time / 1000), changes };
+    this.#moments.push({ version, text: changes.apply(last.text), edit });
   }
 
   get oldest(): number {

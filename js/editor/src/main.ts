@@ -11,7 +11,7 @@ import { type Client, createClient, type Status, type View } from 'webbft';
 import { Claims } from './claims.ts';
 import { Controls } from './controls.ts';
 import { type Action, Demo } from './demo.ts';
-import { readHistory } from './history.ts';
+import { Past } from './past.ts';
 import { Reports } from './reports.ts';
 import type { EditorService } from './service.ts';
 import { Session } from './session.ts';
@@ -20,7 +20,6 @@ import { Documents } from './ui/documents.ts';
 import { byId, setText } from './ui/dom.ts';
 import { Editor } from './ui/editor.ts';
 import { drawBrand, drawHeader } from './ui/header.ts';
-import { HistoryView } from './ui/history.ts';
 import { Panel } from './ui/panel.ts';
 import { failure, suspicion } from './ui/words.ts';
 import { VoteBook } from './votes.ts';
@@ -107,7 +106,7 @@ class Page {
   #client: Client<EditorService> | null = null;
   #session: Session | null = null;
   #editor: Editor | null = null;
-  #past: HistoryView | null = null;
+  #past: Past | null = null;
   #failure: string | null = null;
   #notice: string | null = null;
   #pendingSince: number | null = null;
@@ -177,9 +176,10 @@ class Page {
           changed: (changes) => session.local(changes),
         });
         this.#editor.focus();
-        (byId('history') as HTMLButtonElement).disabled = false;
+        this.#openPast(client);
       },
       apply: (changes, remote) => this.#editor?.apply(changes, remote),
+      accepted: (event) => this.#past?.accepted(event),
       confirmed: (confirmation) => {
         this.#panel.confirmed(confirmation);
         const { evidence, own, version } = confirmation;
@@ -213,7 +213,6 @@ class Page {
     });
     byId('documents').addEventListener('click', () => documents.show());
     (byId('documents') as HTMLButtonElement).disabled = false;
-    byId('history').addEventListener('click', () => void this.#toggleHistory(client));
     this.#reports.start();
     this.#controls?.start();
     addEventListener('beforeunload', (event) => {
@@ -238,33 +237,17 @@ class Page {
     });
   }
 
-  /** Shows the past in place of the text, which goes on being kept up to date, or the text again. */
-  async #toggleHistory(client: Client<EditorService>): Promise<void> {
+  #openPast(client: Client<EditorService>): void {
     const button = byId('history') as HTMLButtonElement;
-    if (!this.#past) {
-      button.disabled = true;
-      try {
-        const history = await readHistory(client, this.#doc);
-        this.#past = new HistoryView({
-          history,
-          me: client.clientId,
-          doc: this.#doc,
-          close: () => void this.#toggleHistory(client),
-        });
-        byId('text').append(this.#past.element);
-        this.#past.focus();
-      } catch (error) {
-        this.#tell(`The history cannot be had: ${error instanceof Error ? error.message : error}.`);
-      }
-      button.disabled = false;
-    } else {
-      this.#past.destroy();
-      this.#past = null;
-      this.#editor?.focus();
-    }
-    const open = this.#past !== null;
-    button.setAttribute('aria-pressed', String(open));
-    byId('text').dataset.past = String(open);
+    this.#past = new Past({
+      client,
+      doc: this.#doc,
+      button,
+      sheet: byId('text'),
+      closed: () => this.#editor?.focus(),
+      failed: (reason) => this.#tell(`The history cannot be had: ${reason}.`),
+    });
+    button.disabled = false;
   }
 
   /** The link to this document, without what only this window may know. */

@@ -64,12 +64,11 @@ export function agreedLeader(reports: Iterable<Report>, needed: number): Leader 
   return found;
 }
 
-/** Where a replica tells its status: on the same host and port as its WebSocket. */
+/** Where a replica tells its status: beside its WebSocket. */
 function statusUrl(webSocket: string): string {
   const url = new URL(webSocket);
   url.protocol = url.protocol === 'wss:' ? 'https:' : 'http:';
-  url.pathname = '/status.json';
-  return url.href;
+  return new URL('status.json', url).href;
 }
 
 /** Asks all connected replicas while the page is visible. */
@@ -77,6 +76,8 @@ export class Reports {
   readonly #status: () => Status;
   readonly #changed: () => void;
   readonly #reports = new Map<number, Report>();
+  /** The latest instance that any replica named one round ago. */
+  #reached = 0;
   #leader: Leader | null = null;
 
   constructor(status: () => Status, changed: () => void) {
@@ -89,6 +90,11 @@ export class Reports {
     return this.#reports.get(replica);
   }
 
+  /** How many instances a replica lacks of those that another one had a round ago. */
+  behind(replica: number): number {
+    return Math.max(0, this.#reached - (this.#reports.get(replica)?.lastCid ?? this.#reached));
+  }
+
   /** The leader that f + 1 replicas named last. */
   get leader(): Leader | null {
     return this.#leader;
@@ -99,6 +105,7 @@ export class Reports {
     const round = async () => {
       if (document.visibilityState === 'visible') {
         const { replicas, f } = this.#status();
+        this.#reached = Math.max(0, ...[...this.#reports.values()].map(({ lastCid }) => lastCid));
         await Promise.all(replicas.map((replica) => this.#ask(replica)));
         this.#leader = agreedLeader(this.#reports.values(), f + 1) ?? this.#leader;
         this.#changed();

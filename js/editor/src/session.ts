@@ -33,6 +33,8 @@ export interface SessionListener {
   opened(text: Text): void;
   /** Apply these changes to the visible text; `remote` is false for corrections of own changes. */
   apply(changes: ChangeSet, remote: boolean): void;
+  /** An edit has become part of the agreed text; in the order of their versions. */
+  accepted(event: EditEvent): void;
   /** An edit was agreed on. */
   confirmed(confirmation: Confirmation): void;
   /** The replicas refused the last local changes, which were taken back. */
@@ -254,9 +256,14 @@ export class Session {
       this.#queued.push(event);
       void this.#catchUp();
     } else if (incoming.kind === 'applied') {
-      this.#listener.apply(incoming.changes, !incoming.own);
+      this.#applied(event, incoming);
       void this.#pump();
     }
+  }
+
+  #applied(event: EditEvent, { changes, own }: Extract<Incoming, { kind: 'applied' }>): void {
+    this.#listener.apply(changes, !own);
+    this.#listener.accepted(event);
   }
 
   /** Fetches the edits that are missing, or with `anew` the text. One at a time. */
@@ -285,7 +292,7 @@ export class Session {
         if (!missing) return;
         for (const event of missing.edits) {
           const incoming = sync.accepted(event);
-          if (incoming.kind === 'applied') this.#listener.apply(incoming.changes, !incoming.own);
+          if (incoming.kind === 'applied') this.#applied(event, incoming);
         }
         if (sync.version >= missing.version) return;
         // A reply may hold a part only; without progress the text has to be read.

@@ -101,6 +101,7 @@ class FakeClient {
 class Page {
   readonly fake = new FakeClient();
   readonly told: string[] = [];
+  readonly accepted: number[] = [];
   text = textOf('');
   readonly session = new Session(this.fake.client as unknown as EditorClient, 'notes', {
     opened: (text) => {
@@ -109,6 +110,7 @@ class Page {
     apply: (changes) => {
       this.text = changes.apply(this.text);
     },
+    accepted: ({ version }) => this.accepted.push(version),
     confirmed: ({ version, own }) => this.told.push(`${own ? 'own' : 'other'} ${version}`),
     refused: ({ code }) => this.told.push(`refused ${code}`),
     failed: (error) => this.told.push(`failed ${(error as { code: string }).code}`),
@@ -210,6 +212,7 @@ describe('Session', () => {
     page.type(0, '> ');
     await settle();
     expect(page.state()).toMatchObject({ shown: '> hello a b c', agreed: '> hello a b c' });
+    expect(page.accepted).toEqual([1, 2, 3, 4]);
     expect(page.fake.calls).toEqual(['read', 'edit', 'since']);
   });
 

@@ -1,8 +1,8 @@
 import { decodeResult, encodeRequest, makeCall, type Verified } from './call.js';
 import type { Core, CoreModule } from './core.js';
-import { Emitter, uncaught } from './emitter.js';
+import { Emitter, guarded } from './emitter.js';
 import { type Cause, Engine } from './engine.js';
-import { fromCore, WebBftError } from './errors.js';
+import { aborted, fromCore, WebBftError } from './errors.js';
 import { randomKey, storedKey } from './identity.js';
 import { watchPage } from './page.js';
 import { type Pending, Queue } from './pending.js';
@@ -10,6 +10,7 @@ import {
   connectAborted,
   connected,
   coreless,
+  gotView,
   offline,
   outdated,
   quorate,
@@ -225,12 +226,8 @@ export class WebBftClient<S extends Service> implements Client<S> {
     }
   }
 
-  async #fetchView(): Promise<View> {
-    try {
-      return await (this.#options.view as () => Promise<View>)();
-    } catch (cause) {
-      throw new WebBftError('VIEW', `the view could not be got: ${cause}`, { cause });
-    }
+  #fetchView(): Promise<View> {
+    return gotView(this.#options.view);
   }
 
   #create(view: View): Core {
@@ -355,7 +352,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
           }),
         failed: (error) => settle(() => reject(error)),
       };
-      if (signal?.aborted) throw aborted(signal);
+      if (signal?.aborted) throw aborted('the call', signal);
       if (options.offline === 'fail' && !quorate(this.#status)) throw offline(this.#status);
       signal?.addEventListener('abort', abort);
       this.#submit(pending, timeoutMs);
@@ -378,7 +375,7 @@ export class WebBftClient<S extends Service> implements Client<S> {
 
   #abort(id: string, signal: AbortSignal | undefined): void {
     const queued = this.#queue.remove(id);
-    if (queued) queued.failed(aborted(signal));
+    if (queued) queued.failed(aborted('the call', signal));
     else this.#engine?.cancel(id);
   }
 
@@ -435,14 +432,6 @@ export class WebBftClient<S extends Service> implements Client<S> {
   }
 
   #log(level: LogEntry['level'], msg: string, fields: LogEntry['fields']): void {
-    try {
-      this.#options.log?.({ level, msg, fields });
-    } catch (error) {
-      uncaught(error);
-    }
+    guarded(() => this.#options.log?.({ level, msg, fields }));
   }
-}
-
-function aborted(signal: AbortSignal | undefined): WebBftError {
-  return new WebBftError('ABORTED', 'the call was aborted', { cause: signal?.reason });
 }

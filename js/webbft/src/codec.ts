@@ -1,6 +1,8 @@
 /** Turns values into bytes and back. It throws where it cannot. */
 export interface Codec<T> {
+  /** The bytes that are sent. */
   encode(value: T): Uint8Array;
+  /** The value of agreed bytes. */
   decode(bytes: Uint8Array): T;
 }
 

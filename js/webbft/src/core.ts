@@ -1,67 +1,18 @@
-import type { Code, Outcome } from './errors.js';
-import type { Status, SuspectReason, View } from './types.js';
+import type { Sink } from '../wasm/webbft_client_wasm.js';
+import type { Status, View } from './types.js';
 
-/** Votes as the Wasm gives them. */
-export interface CoreEvidence {
-  readonly viewId: number;
-  readonly needed: number;
-  readonly matching: readonly number[];
-  readonly differing: readonly number[];
-  readonly silent: readonly number[];
-  readonly cid?: number;
+/** What the Wasm wants done, and what it tells besides its status. */
+export type Effects = Omit<Sink, 'status' | 'replica' | 'suspicion'>;
+
+/** One call of a method of a `Sink`: its name and arguments. */
+export type Told = readonly [name: string, args: unknown[]];
+
+/** Makes the calls that were recorded. */
+export function replay(told: readonly Told[], sink: Partial<Sink>): void {
+  for (const [name, args] of told) {
+    (sink as Record<string, ((...args: unknown[]) => void) | undefined>)[name]?.(...args);
+  }
 }
-
-/** What the Wasm wants done or told. Replicas of the first three are positions, then ids. */
-export type Effect =
-  | { readonly type: 'open' | 'close'; readonly replica: number }
-  | { readonly type: 'send'; readonly replica: number; readonly bytes: Uint8Array<ArrayBuffer> }
-  | {
-      readonly type: 'completed';
-      readonly call: number;
-      readonly result: Uint8Array;
-      readonly evidence: CoreEvidence;
-    }
-  | {
-      readonly type: 'failed';
-      readonly call: number;
-      readonly code: Code;
-      readonly message: string;
-      readonly outcome: Outcome;
-      readonly evidence: CoreEvidence;
-    }
-  | {
-      readonly type: 'votes';
-      readonly call: number;
-      /** Of an event of the subscription `call`. */
-      readonly number?: number;
-      readonly evidence: CoreEvidence;
-    }
-  | {
-      readonly type: 'subscribed';
-      readonly call: number;
-      readonly next: number;
-      readonly evidence: CoreEvidence;
-    }
-  | {
-      readonly type: 'event';
-      readonly call: number;
-      readonly number: number;
-      readonly payload: Uint8Array;
-      readonly evidence: CoreEvidence;
-    }
-  | {
-      readonly type: 'gap';
-      readonly call: number;
-      readonly missedFrom: number;
-      readonly next: number;
-    }
-  | {
-      readonly type: 'suspect';
-      readonly replica: number;
-      readonly reason: SuspectReason;
-      readonly call?: number;
-    }
-  | { readonly type: 'status' };
 
 /** Times in milliseconds. */
 export interface CoreOptions {
@@ -72,7 +23,7 @@ export interface CoreOptions {
   readonly maxPending?: number | undefined;
 }
 
-/** What client-wasm exports, with effects as objects. `client-wasm/src/lib.rs` says what it does. */
+/** What client-wasm exports, with what it tells as values. `client-wasm/src/lib.rs` says what it does. */
 export interface Core {
   readonly clientId: string;
   start(): void;
@@ -88,7 +39,8 @@ export interface Core {
   unsubscribe(subscription: number): number;
   cancel(call: number): void;
   close(): void;
-  poll(): Effect | undefined;
+  /** The next thing to be done or told, as calls of `Effects`; nothing when there is none. */
+  poll(): Told[];
   status(): Status;
   free(): void;
 }

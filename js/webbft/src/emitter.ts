@@ -26,12 +26,17 @@ export class Emitter {
 
   emit(event: ClientEvent): void {
     for (const listener of [...(this.#listeners.get(event.type) ?? [])]) {
-      try {
-        listener(event as never);
-      } catch (error) {
-        uncaught(error);
-      }
+      guarded(() => listener(event as never));
     }
+  }
+}
+
+/** Calls a function of the application, whose error is none of ours. */
+export function guarded(call: () => unknown): void {
+  try {
+    call();
+  } catch (error) {
+    uncaught(error);
   }
 }
 

@@ -1,10 +1,10 @@
-import type { Core, CoreEvidence, Effect } from './core.js';
-import { fromCore, type Outcome, WebBftError } from './errors.js';
+import { type Core, type Effects, replay, type Told } from './core.js';
+import { type Code, fromCore, type Outcome, WebBftError } from './errors.js';
 import { Links } from './links.js';
 import type { Feed, Pending } from './pending.js';
 import { explained } from './status.js';
 import type { Dialler } from './transport/auto.js';
-import type { ClientEvent, Evidence, LogEntry, Status, View } from './types.js';
+import type { ClientEvent, Evidence, LogEntry, Status, SuspectReason, View } from './types.js';
 
 /** The longest that `setTimeout` can wait. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
@@ -39,6 +39,84 @@ export class Engine {
   readonly #dialled = new Set<number>();
   #cause: Cause = 'backoff';
   #pumping = false;
+  /** The votes that the next effect is about. */
+  #evidence: Evidence = { viewId: 0, needed: 0, matching: [], differing: [], silent: [] };
+  /** Does what the core wants done, and tells what it tells. */
+  readonly #effects: Effects = {
+    open: (replica) => this.#open(replica),
+    send: (replica, bytes) => this.#links.send(replica, bytes),
+    close: (replica) => this.#links.close(replica),
+    votes: (viewId, needed, votes, cid) => {
+      const who = (vote: number) =>
+        this.#view.members.flatMap(({ id }, position) => (votes[position] === vote ? id : []));
+      this.#evidence = {
+        viewId,
+        needed,
+        matching: who(1),
+        differing: who(2),
+        silent: who(0),
+        ...(cid !== undefined && { order: BigInt(cid) }),
+      };
+    },
+    completed: (call, result) => {
+      const evidence = this.#evidence;
+      this.#votes('call', call);
+      this.#take(call)?.completed(result, evidence);
+    },
+    failed: (call, code, message, outcome) => {
+      if (this.#moved) {
+        this.#move(call, outcome as Outcome);
+        return;
+      }
+      const init = { outcome: outcome as Outcome, quorum: this.#evidence };
+      this.#votes('call', call);
+      const status = code === 'NO_QUORUM' ? this.#core?.status() : undefined;
+      const error =
+        (status && explained(status, init)) ?? new WebBftError(code as Code, message, init);
+      const feed = this.#feeds.get(call);
+      this.#feeds.delete(call);
+      this.#take(call)?.failed(error);
+      feed?.ended(error);
+    },
+    lateVotes: (call, number) => {
+      if (number === undefined) {
+        this.#votes('late', call);
+      } else {
+        const feed = this.#feeds.get(call);
+        if (feed) this.#eventVotes('late', feed, number);
+      }
+    },
+    subscribed: (call, next) => {
+      const evidence = this.#evidence;
+      this.#votes('call', call);
+      const pending = this.#take(call);
+      if (pending?.feed) this.#feeds.set(call, pending.feed);
+      pending?.completed(new Uint8Array(), evidence, BigInt(next));
+    },
+    event: (call, number, payload) => {
+      const feed = this.#feeds.get(call);
+      if (!feed) return;
+      const evidence = this.#evidence;
+      this.#eventVotes('event', feed, number);
+      feed.event(BigInt(number), payload, evidence);
+    },
+    gap: (call, missedFrom, next) => {
+      this.#feeds.get(call)?.gap(BigInt(missedFrom), BigInt(next));
+    },
+    suspect: (replica, reason, of) => {
+      const call = of === undefined ? undefined : this.#recent.get(of);
+      this.#host.emit({
+        type: 'suspect',
+        replica,
+        reason: reason as SuspectReason,
+        ...(call && { call }),
+      });
+      this.#statusChanged = true;
+    },
+    statusChanged: () => {
+      this.#statusChanged = true;
+    },
+  };
   /** Calls to be begun by the next engine, once this one ends for it. */
   #moved: Pending[] | undefined;
   #statusChanged = true;
@@ -198,15 +276,15 @@ export class Engine {
     this.#pumping = true;
     try {
       while (this.#core) {
-        let effect: Effect | undefined;
+        let told: Told[];
         try {
-          effect = this.#core.poll();
+          told = this.#core.poll();
         } catch (thrown) {
           this.#host.crashed(thrown);
           return;
         }
-        if (!effect) break;
-        this.#apply(effect);
+        if (told.length === 0) break;
+        replay(told, this.#effects);
       }
     } finally {
       this.#pumping = false;
@@ -215,90 +293,14 @@ export class Engine {
     this.#publishStatus();
   }
 
-  #apply(effect: Effect): void {
-    switch (effect.type) {
-      case 'open':
-        this.#open(effect.replica);
-        break;
-      case 'send':
-        this.#links.send(effect.replica, effect.bytes);
-        break;
-      case 'close':
-        this.#links.close(effect.replica);
-        break;
-      case 'completed': {
-        const evidence = evidenceOf(effect.evidence);
-        this.#votes('call', effect.call, evidence);
-        this.#take(effect.call)?.completed(effect.result, evidence);
-        break;
-      }
-      case 'failed': {
-        const quorum = evidenceOf(effect.evidence);
-        if (this.#moved) {
-          this.#move(effect.call, effect.outcome, quorum);
-          break;
-        }
-        this.#votes('call', effect.call, quorum);
-        const error = this.#failure(effect, quorum);
-        const feed = this.#feeds.get(effect.call);
-        this.#feeds.delete(effect.call);
-        this.#take(effect.call)?.failed(error);
-        feed?.ended(error);
-        break;
-      }
-      case 'votes':
-        if (effect.number === undefined) {
-          this.#votes('late', effect.call, evidenceOf(effect.evidence));
-        } else {
-          const feed = this.#feeds.get(effect.call);
-          if (feed) this.#eventVotes('late', feed, effect.number, evidenceOf(effect.evidence));
-        }
-        break;
-      case 'subscribed': {
-        const evidence = evidenceOf(effect.evidence);
-        this.#votes('call', effect.call, evidence);
-        const pending = this.#take(effect.call);
-        if (pending?.feed) this.#feeds.set(effect.call, pending.feed);
-        pending?.completed(new Uint8Array(), evidence, BigInt(effect.next));
-        break;
-      }
-      case 'event': {
-        const feed = this.#feeds.get(effect.call);
-        if (!feed) break;
-        const evidence = evidenceOf(effect.evidence);
-        this.#eventVotes('event', feed, effect.number, evidence);
-        feed.event(BigInt(effect.number), effect.payload, evidence);
-        break;
-      }
-      case 'gap':
-        this.#feeds.get(effect.call)?.gap(BigInt(effect.missedFrom), BigInt(effect.next));
-        break;
-      case 'suspect': {
-        const call = effect.call === undefined ? undefined : this.#recent.get(effect.call);
-        const { replica, reason } = effect;
-        this.#host.emit({ type: 'suspect', replica, reason, ...(call ? { call } : {}) });
-        this.#statusChanged = true;
-        break;
-      }
-      case 'status':
-        this.#statusChanged = true;
-    }
-  }
-
-  #failure({ code, message, outcome }: Failed, quorum: Evidence): WebBftError {
-    const init = { outcome, quorum };
-    const status = code === 'NO_QUORUM' ? this.#core?.status() : undefined;
-    return (status && explained(status, init)) ?? new WebBftError(code, message, init);
-  }
-
-  #move(call: number, outcome: Outcome, quorum: Evidence): void {
+  #move(call: number, outcome: Outcome): void {
     const pending = this.#take(call);
     if (!pending) return;
     if (pending.again === 'always' || (pending.again === 'unsent' && outcome === 'not-sent')) {
       this.#moved?.push(pending);
     } else {
       const message = 'the view has changed while the call was under way';
-      pending.failed(new WebBftError('VIEW', message, { outcome, quorum }));
+      pending.failed(new WebBftError('VIEW', message, { outcome, quorum: this.#evidence }));
     }
   }
 
@@ -312,13 +314,13 @@ export class Engine {
     this.#dialled.add(replica);
   }
 
-  #votes(kind: 'call' | 'late', call: number, evidence: Evidence): void {
-    const id = this.#recent.get(call);
-    if (id !== undefined) this.#host.emit({ type: 'votes', kind, call: id, evidence });
+  #votes(kind: 'call' | 'late', of: number): void {
+    const [call, evidence] = [this.#recent.get(of), this.#evidence];
+    if (call !== undefined) this.#host.emit({ type: 'votes', kind, call, evidence });
   }
 
-  #eventVotes(kind: 'event' | 'late', feed: Feed, number: number, evidence: Evidence): void {
-    const { id: call, topic: event } = feed;
+  #eventVotes(kind: 'event' | 'late', { id: call, topic: event }: Feed, number: number): void {
+    const evidence = this.#evidence;
     this.#host.emit({ type: 'votes', kind, call, event, number: BigInt(number), evidence });
   }
 
@@ -359,11 +361,4 @@ export class Engine {
     this.#status = { ...links, pending };
     this.#host.status(this.#status);
   }
-}
-
-type Failed = Extract<Effect, { type: 'failed' }>;
-
-function evidenceOf({ cid, viewId, needed, matching, differing, silent }: CoreEvidence): Evidence {
-  const votes = { viewId, needed, matching, differing, silent };
-  return cid === undefined ? votes : { ...votes, order: BigInt(cid) };
 }

@@ -42,28 +42,36 @@ const RETRYABLE: ReadonlySet<Code> = new Set([
   'WASM_LOAD',
 ]);
 
+/** What may be known about an error besides its code. */
 export interface ErrorInit {
+  /** `'not-sent'` unless said. */
   readonly outcome?: Outcome;
+  /** Who voted how. */
   readonly quorum?: Quorum | undefined;
+  /** The service's own error. */
   readonly detail?: unknown;
+  /** What was thrown underneath. */
   readonly cause?: unknown;
 }
 
 /** Every error this package rejects or throws with. */
 export class WebBftError extends Error {
+  /** Always this, so that copies of the package know each other's errors. */
   override readonly name = 'WebBftError';
+  /** What went wrong, in one word. */
   readonly code: Code;
   /**
    * May the same call succeed later? Where `outcome` is `unknown` it may then be executed twice,
    * so retry only what may be.
    */
   readonly retryable: boolean;
+  /** Could the replicas have executed the call? */
   readonly outcome: Outcome;
   /** Who voted how, where replicas were asked. */
   readonly quorum?: Quorum;
   /** For `SERVICE` the error that the service returned. */
   readonly detail?: unknown;
-  /** Where to read about this code. */
+  /** The page about this code: a path in the package. */
   readonly docs: string;
 
   constructor(code: Code, message: string, init: ErrorInit = {}) {
@@ -93,4 +101,14 @@ export function fromCore(thrown: unknown): WebBftError | undefined {
   if (typeof thrown !== 'object' || thrown === null) return undefined;
   if (!('code' in thrown && THROWN.has(thrown.code) && 'message' in thrown)) return undefined;
   return new WebBftError(thrown.code as Code, String(thrown.message));
+}
+
+/** `what` was aborted by the caller's signal, whose reason is the cause. */
+export function aborted(
+  what: string,
+  signal: AbortSignal | undefined,
+  outcome?: Outcome,
+): WebBftError {
+  const init = { ...(outcome && { outcome }), cause: signal?.reason };
+  return new WebBftError('ABORTED', `${what} was aborted`, init);
 }

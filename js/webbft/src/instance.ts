@@ -1,6 +1,6 @@
-import { glue, type Core as WasmCore } from '../wasm/webbft_client_wasm.js';
-import type { Core, CoreModule } from './core.js';
-import { EffectSink } from './sink.js';
+import { glue, type Sink, type Core as WasmCore } from '../wasm/webbft_client_wasm.js';
+import type { Core, CoreModule, Told } from './core.js';
+import { statusOf } from './sink.js';
 
 /** An instance of the Wasm, with memory of its own: a panic in it ends no other. */
 export async function instantiate(module: WebAssembly.Module): Promise<CoreModule> {
@@ -13,15 +13,22 @@ export async function instantiate(module: WebAssembly.Module): Promise<CoreModul
   };
 }
 
-/** The Wasm's object, giving effects and the status as objects. */
+/** The Wasm's object, whose calls of a sink are recorded: they must not call it in return. */
 function bind(core: WasmCore): Core {
-  const sink = new EffectSink();
+  let told: Told[] = [];
+  const record =
+    (_: unknown, name: string) =>
+    (...args: unknown[]) =>
+      told.push([name, args]);
+  const sink = new Proxy({}, { get: record as never }) as Sink;
   const { poll, status } = core;
+  const recorded = (tell: (sink: Sink) => unknown) => {
+    told = [];
+    tell.call(core, sink);
+    return told;
+  };
   return Object.assign(core, {
-    poll: () => (poll.call(core, sink) ? sink.take() : undefined),
-    status: () => {
-      status.call(core, sink);
-      return sink.takeStatus();
-    },
+    poll: () => recorded(poll),
+    status: () => statusOf(recorded(status)),
   });
 }

@@ -1,5 +1,5 @@
 import type { Emitter } from './emitter.js';
-import { type ErrorInit, WebBftError } from './errors.js';
+import { aborted, type ErrorInit, WebBftError } from './errors.js';
 import type { Phase, Replica, Status, View } from './types.js';
 
 /** What `connect` waits for. */
@@ -19,6 +19,15 @@ export function coreless(phase: Phase, view: View | undefined, pending: number):
     pending,
     replicas: members.map(({ id, url }) => ({ id, url, state })),
   };
+}
+
+/** The view that the caller gave, or gives now. */
+export async function gotView(view: View | (() => Promise<View>)): Promise<View> {
+  try {
+    return typeof view === 'function' ? await view() : view;
+  } catch (cause) {
+    throw new WebBftError('VIEW', `the view could not be got: ${cause}`, { cause });
+  }
 }
 
 /** Is a quorum of replicas connected? */
@@ -121,5 +130,5 @@ export function connected(waiting: Waiting): Promise<void> {
 }
 
 export function connectAborted(signal: AbortSignal | undefined): WebBftError {
-  return new WebBftError('ABORTED', 'connect was aborted', { cause: signal?.reason });
+  return aborted('connect', signal);
 }

@@ -1,5 +1,5 @@
-import { uncaught } from './emitter.js';
-import { WebBftError } from './errors.js';
+import { guarded } from './emitter.js';
+import { aborted, type Outcome, WebBftError } from './errors.js';
 import type { Message, SubscribeOptions, Subscription } from './types.js';
 
 const DEFAULT_BUFFER = 1024;
@@ -11,6 +11,8 @@ interface Taker<T> {
 
 /** One listener or iterator of a topic, which feeds it with `begin`, `deliver`, `gap` and `end`. */
 export class EventStream<T> implements Subscription<T> {
+  /** Could the replicas have subscribed us? */
+  outcome: Outcome = 'not-sent';
   readonly ready: Promise<void>;
   readonly closed: Promise<Error | undefined>;
   readonly #leave: (stream: EventStream<T>) => Promise<void>;
@@ -55,6 +57,7 @@ export class EventStream<T> implements Subscription<T> {
   }
 
   begin(): void {
+    this.outcome = 'executed';
     this.#resolveReady();
   }
 
@@ -62,12 +65,9 @@ export class EventStream<T> implements Subscription<T> {
     if (this.#ended) return;
     const complete = { ...message, gapBefore: this.#gap };
     this.#gap = false;
-    if (this.#listener) {
-      try {
-        this.#listener(complete);
-      } catch (error) {
-        uncaught(error);
-      }
+    const listener = this.#listener;
+    if (listener) {
+      guarded(() => listener(complete));
       return;
     }
     const taker = this.#takers.shift();
@@ -114,8 +114,7 @@ export class EventStream<T> implements Subscription<T> {
   readonly #abort = (): void => this.fail(this.#abortion());
 
   #abortion(): WebBftError {
-    const cause = this.#signal?.reason;
-    return new WebBftError('ABORTED', 'the subscription was aborted', { cause });
+    return aborted('the subscription', this.#signal, this.outcome);
   }
 
   async unsubscribe(): Promise<void> {

@@ -1,6 +1,6 @@
 import { decodePayload } from './call.js';
 import type { Codec } from './codec.js';
-import type { WebBftError } from './errors.js';
+import type { Outcome, WebBftError } from './errors.js';
 import type { Feed, Pending } from './pending.js';
 import { EventStream } from './subscription.js';
 import type { ClientEvent, Evidence, Message, SubscribeOptions, Subscription } from './types.js';
@@ -96,7 +96,7 @@ class Topic implements Feed {
   readonly #over: () => void;
   // biome-ignore lint/suspicious/noExplicitAny: as above
   readonly #streams = new Set<EventStream<any>>();
-  #active = false;
+  #outcome: Outcome = 'not-sent';
   /** The number of the latest event. */
   #last: bigint | undefined;
 
@@ -114,7 +114,8 @@ class Topic implements Feed {
   // biome-ignore lint/suspicious/noExplicitAny: as above
   join(stream: EventStream<any>): void {
     this.#streams.add(stream);
-    if (this.#active) stream.begin();
+    if (this.#outcome === 'executed') stream.begin();
+    else stream.outcome = this.#outcome;
   }
 
   /** Was it the last one? */
@@ -124,7 +125,13 @@ class Topic implements Feed {
   }
 
   begin(core: { subscribe(topic: string): number }): number {
-    return core.subscribe(this.topic);
+    const call = core.subscribe(this.topic);
+    // Anew in another view: then it was executed before.
+    if (this.#outcome === 'not-sent') {
+      this.#outcome = 'unknown';
+      for (const stream of this.#streams) stream.outcome = this.#outcome;
+    }
+    return call;
   }
 
   completed(_: Uint8Array, __: Evidence, next?: bigint): void {
@@ -132,7 +139,7 @@ class Topic implements Feed {
     if (next !== undefined && this.#last !== undefined && next > this.#last + 1n) {
       this.gap(this.#last + 1n, next);
     }
-    this.#active = true;
+    this.#outcome = 'executed';
     for (const stream of this.#streams) stream.begin();
   }
 

@@ -1,8 +1,8 @@
 import { decodePayload, decodeResult, encodeRequest, makeCall, type Verified } from './call.js';
-import { Emitter, uncaught } from './emitter.js';
-import { WebBftError } from './errors.js';
+import { Emitter, guarded, uncaught } from './emitter.js';
+import { aborted, WebBftError } from './errors.js';
 import { watchPage } from './page.js';
-import { connectAborted, coreless } from './status.js';
+import { connectAborted, coreless, gotView } from './status.js';
 import { EventStream } from './subscription.js';
 import type {
   Call,
@@ -97,11 +97,11 @@ export class WorkerClient<S extends Service> implements Client<S> {
     const stream = new EventStream<S['events'][K]>(listener, options, () => this.#leave(id));
     if (stream.ended) return stream;
     this.#streams.set(id, stream);
-    this.#request(
-      (id) => this.#start().post({ type: 'subscribe', id, topic: event }),
-      undefined,
-      id,
-    )
+    const post = () => {
+      this.#start().post({ type: 'subscribe', id, topic: event });
+      stream.outcome = 'unknown';
+    };
+    this.#request(post, undefined, id)
       .then(() => stream.begin())
       .catch((error: Error) => {
         this.#streams.delete(id);
@@ -268,9 +268,7 @@ export class WorkerClient<S extends Service> implements Client<S> {
     id: string,
   ): Promise<{ value?: unknown; evidence?: unknown }> {
     return new Promise((resolve, reject) => {
-      if (signal?.aborted) {
-        throw new WebBftError('ABORTED', 'the call was aborted', { cause: signal.reason });
-      }
+      if (signal?.aborted) throw aborted('the call', signal);
       const abort = () => this.#port?.post({ type: 'abort', id });
       const settle = (settlement: () => void) => {
         signal?.removeEventListener('abort', abort);
@@ -313,11 +311,7 @@ export class WorkerClient<S extends Service> implements Client<S> {
         this.#emitter.emit(message.event);
         break;
       case 'log':
-        try {
-          this.#options.log?.(message.entry);
-        } catch (error) {
-          uncaught(error);
-        }
+        guarded(() => this.#options.log?.(message.entry));
         break;
       case 'ask':
         this.#answer(message.what).then((answer) => this.#port?.post({ type: 'answer', answer }));
@@ -372,20 +366,14 @@ export class WorkerClient<S extends Service> implements Client<S> {
 
   async #answer(what: 'view' | 'wasm'): Promise<Answer> {
     try {
-      if (what === 'view') {
-        const { view } = this.#options;
-        return { what, view: typeof view === 'function' ? await view() : view };
-      }
+      if (what === 'view') return { what, view: await gotView(this.#options.view) };
       const response = (await this.#options.wasm) as Response;
       const contentType = response.headers.get('content-type') ?? '';
       return { what, status: response.status, contentType, bytes: await response.arrayBuffer() };
     } catch (cause) {
+      const message = `the WebBFT Wasm could not be loaded: ${cause}`;
       const error =
-        what === 'view'
-          ? new WebBftError('VIEW', `the view could not be got: ${cause}`, { cause })
-          : new WebBftError('WASM_LOAD', `the WebBFT Wasm could not be loaded: ${cause}`, {
-              cause,
-            });
+        cause instanceof WebBftError ? cause : new WebBftError('WASM_LOAD', message, { cause });
       return { what, error: sendable(error) };
     }
   }

@@ -1,9 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { WebBftClient } from '../src/client.js';
-import type { Effect } from '../src/core.js';
 import { WebBftError } from '../src/errors.js';
 import type { ClientEvent, Message, Options, Service, Status } from '../src/types.js';
-import { encode, evidence, FakeSocket, fakeModule, view } from './fakes.js';
+import { type Effect, encode, evidence, FakeSocket, fakeModule, view } from './fakes.js';
 
 interface Kv extends Service {
   ops: {

@@ -1,6 +1,115 @@
-import type { Core, CoreEvidence, CoreModule, CoreOptions, Effect } from '../src/core.js';
+import type { Core, CoreModule, CoreOptions, Effects, Told } from '../src/core.js';
+import type { Code, Outcome } from '../src/errors.js';
 import type { WebSocketLike } from '../src/transport/websocket.js';
-import type { Replica, Status, View } from '../src/types.js';
+import type { Replica, Status, SuspectReason, View } from '../src/types.js';
+
+/** Votes as a core gives them. */
+export interface CoreEvidence {
+  readonly viewId: number;
+  readonly needed: number;
+  readonly matching: readonly number[];
+  readonly differing: readonly number[];
+  readonly silent: readonly number[];
+  readonly cid?: number;
+}
+
+/** What a core wants done or told, as the tests write it. Replicas of the first three are positions. */
+export type Effect =
+  | { readonly type: 'open' | 'close'; readonly replica: number }
+  | { readonly type: 'send'; readonly replica: number; readonly bytes: Uint8Array<ArrayBuffer> }
+  | {
+      readonly type: 'completed';
+      readonly call: number;
+      readonly result: Uint8Array;
+      readonly evidence: CoreEvidence;
+    }
+  | {
+      readonly type: 'failed';
+      readonly call: number;
+      readonly code: Code;
+      readonly message: string;
+      readonly outcome: Outcome;
+      readonly evidence: CoreEvidence;
+    }
+  | {
+      readonly type: 'votes';
+      readonly call: number;
+      /** Of an event of the subscription `call`. */
+      readonly number?: number;
+      readonly evidence: CoreEvidence;
+    }
+  | {
+      readonly type: 'subscribed';
+      readonly call: number;
+      readonly next: number;
+      readonly evidence: CoreEvidence;
+    }
+  | {
+      readonly type: 'event';
+      readonly call: number;
+      readonly number: number;
+      readonly payload: Uint8Array;
+      readonly evidence: CoreEvidence;
+    }
+  | {
+      readonly type: 'gap';
+      readonly call: number;
+      readonly missedFrom: number;
+      readonly next: number;
+    }
+  | {
+      readonly type: 'suspect';
+      readonly replica: number;
+      readonly reason: SuspectReason;
+      readonly call?: number;
+    }
+  | { readonly type: 'status' };
+
+/** The calls of a sink that tell an effect. */
+function told(effect: Effect): Told[] {
+  const calls: Told[] = [];
+  const call = <K extends keyof Effects>(name: K, ...args: Parameters<Effects[K]>) =>
+    calls.push([name, args]);
+  if ('evidence' in effect) {
+    const { viewId, needed, matching, differing, cid } = effect.evidence;
+    const vote = (id: number) => (matching.includes(id) ? 1 : differing.includes(id) ? 2 : 0);
+    const votes = Uint8Array.from(view.members, ({ id }) => vote(id));
+    call('votes', viewId, needed, votes, cid);
+  }
+  switch (effect.type) {
+    case 'open':
+    case 'close':
+      call(effect.type, effect.replica);
+      break;
+    case 'send':
+      call('send', effect.replica, effect.bytes);
+      break;
+    case 'completed':
+      call('completed', effect.call, effect.result);
+      break;
+    case 'failed':
+      call('failed', effect.call, effect.code, effect.message, effect.outcome);
+      break;
+    case 'votes':
+      call('lateVotes', effect.call, effect.number);
+      break;
+    case 'subscribed':
+      call('subscribed', effect.call, effect.next);
+      break;
+    case 'event':
+      call('event', effect.call, effect.number, effect.payload);
+      break;
+    case 'gap':
+      call('gap', effect.call, effect.missedFrom, effect.next);
+      break;
+    case 'suspect':
+      call('suspect', effect.replica, effect.reason, effect.call);
+      break;
+    case 'status':
+      call('statusChanged');
+  }
+  return calls;
+}
 
 /** A view whose keys are no keys: enough for a core that is played. */
 export const view: View = {
@@ -111,8 +220,9 @@ export class FakeCore implements Core {
   close(): void {
     this.#input('close');
   }
-  poll(): Effect | undefined {
-    return this.effects.shift();
+  poll(): Told[] {
+    const effect = this.effects.shift();
+    return effect ? told(effect) : [];
   }
   status(): Status {
     const open = this.phase === 'ready' ? 4 : this.phase === 'degraded' ? 3 : 0;

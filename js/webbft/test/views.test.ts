@@ -1,9 +1,8 @@
 // Views that change, obstacles to a quorum, aborts at every point, and drain: with a played core.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { WebBftClient } from '../src/client.js';
-import type { Effect } from '../src/core.js';
 import type { ClientEvent, Options, Refusal, Service, Status, View } from '../src/types.js';
-import { encode, evidence, FakeSocket, fakeModule, view } from './fakes.js';
+import { type Effect, encode, evidence, FakeSocket, fakeModule, view } from './fakes.js';
 
 const next: View = { ...view, number: 1, members: view.members.map((member) => ({ ...member })) };
 const moved: View = {

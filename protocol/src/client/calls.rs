@@ -35,8 +35,8 @@ pub(super) enum Purpose {
         /// The subscription.
         subscription: CallId,
     },
-    /// Has no effect: takes a number that was refused for good, or shows whether the session is
-    /// still known.
+    /// Nobody waits for it: takes a number that was refused for good, shows whether the session is
+    /// still known, or ends a subscription that was given up before the replicas agreed to it.
     Filler,
 }
 
@@ -259,12 +259,16 @@ impl ServiceProxy {
     }
 
     fn complete_ordered(&mut self, now: Instant, id: CallId, by: Statement, body: &[u8]) {
-        let Some(Call { stage: Stage::Ordered(ordered), purpose, wanted, .. }) =
+        let Some(Call { stage: Stage::Ordered(ordered), purpose, operation, wanted, .. }) =
             self.calls.get(&id)
         else {
             return;
         };
         let (purpose, wanted, number) = (*purpose, *wanted, ordered.number);
+        let left = match operation {
+            Operation::Subscribe(topic) if !wanted => Some(topic.clone()),
+            _ => None,
+        };
         let evidence = ordered.poll.evidence(self.group.quorums.quorum(), self.group.view);
         self.min_cid = self.min_cid.max(by.cid);
         self.session.in_flight.remove(&number);
@@ -290,6 +294,14 @@ impl ServiceProxy {
                 if wanted {
                     let result = Bytes::new();
                     self.events.push_back(ClientEvent::Completed { call: id, result, evidence });
+                }
+            }
+            (Purpose::Subscribe, Ok(ExecutionResult::Subscribed { .. })) => {
+                // Nobody waits for it any more, and nobody has asked for the topic since.
+                if let Some(topic) = left.filter(|topic| !self.subscribed(topic)) {
+                    let operation = Operation::Unsubscribe(topic);
+                    let end = self.add_call(now, Purpose::Filler, operation, None);
+                    self.queue.push_back(end);
                 }
             }
             (_, result) if wanted => {

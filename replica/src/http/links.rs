@@ -21,7 +21,7 @@ use tracing::{debug, error};
 use super::{Context, Peer, header};
 use crate::core::{Newcomer, ToCore};
 use crate::link::Link;
-use crate::link::frames::{Frames, MAX_BODY, MalformedBody};
+use crate::link::body::{Frames, MAX_BODY, MalformedBody};
 use crate::link::pipe::{LinkName, NotTaken};
 
 /// How long the body of a POST may take to arrive.

@@ -3,7 +3,8 @@
 //! What a link means (sessions, bounds, the idle policy, who is cut off) is in `core/clients.rs`,
 //! once for both.
 
-pub(crate) mod frames;
+pub(crate) mod body;
+mod events;
 pub(crate) mod pipe;
 mod websocket;
 

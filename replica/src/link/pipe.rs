@@ -18,7 +18,8 @@ use data_encoding::HEXLOWER;
 use hyper::body::Frame;
 use tokio::sync::Notify;
 
-use super::frames::{Frames, push_comment, push_frame, push_link};
+use super::body::Frames;
+use super::events::{push_comment, push_frame, push_link};
 use crate::core::{ToCore, ToCoreSender};
 use crate::transport::{OutBuffer, ReadOutcome};
 

@@ -7,6 +7,7 @@
 
 mod choices;
 mod group;
+mod http;
 mod link;
 mod messages;
 mod proxy;
@@ -15,6 +16,7 @@ mod service;
 mod snapshot;
 mod wire;
 
+pub use http::http;
 pub use link::link;
 pub use proxy::proxy;
 pub use replica::{replica, run as run_replicas};

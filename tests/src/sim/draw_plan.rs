@@ -74,8 +74,9 @@ impl Plan {
         } else {
             Vec::new()
         };
-        // Chunks are large: few runs have several, and in those who is behind needs them.
-        let ballast = if (away || !faults.crashes.is_empty()) && draw.chance(1, 12) {
+        // Chunks are large, and hashing them takes longer than all else: few runs have several, and in
+        // those who is behind needs them.
+        let ballast = if (away || !faults.crashes.is_empty()) && draw.chance(1, 40) {
             *draw.pick(&[1, 1, 2, 3])
         } else {
             0

@@ -10,39 +10,7 @@ use crate::support::{Cluster, Options, PATIENCE};
 #[path = "../../../client/examples/kv.rs"]
 #[allow(dead_code, reason = "the test is the main function")]
 mod example;
-
-#[derive(Serialize)]
-struct Put<'a> {
-    key: &'a str,
-    value: &'a str,
-}
-
-#[derive(Debug, Deserialize, PartialEq)]
-struct Previous {
-    previous: Option<String>,
-}
-
-impl Operation for Put<'_> {
-    const NAME: &'static str = "put";
-    type Reply = Previous;
-    type Error = Refusal;
-}
-
-#[derive(Serialize)]
-struct Get<'a> {
-    key: &'a str,
-}
-
-#[derive(Debug, Deserialize, PartialEq)]
-struct Value {
-    value: Option<String>,
-}
-
-impl Operation for Get<'_> {
-    const NAME: &'static str = "get";
-    type Reply = Value;
-    type Error = Refusal;
-}
+use example::{Change, Get, Previous, Put, Value};
 
 /// An operation that the store does not have.
 #[derive(Serialize)]
@@ -88,12 +56,6 @@ struct Count {
 enum Refusal {
     Full,
     Overflow { value: i64 },
-}
-
-#[derive(Debug, Deserialize, PartialEq)]
-struct Change {
-    key: String,
-    value: Option<String>,
 }
 
 #[tokio::test]

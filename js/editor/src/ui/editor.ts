@@ -94,6 +94,8 @@ export class Editor {
           EditorView.clipboardInputFilter.of((pasted) => pasted.replace(/\r\n?/g, '\n')),
           EditorView.contentAttributes.of({
             'aria-label': label,
+            // What can be edited has the focus anyhow; when it is frozen, it still has to scroll.
+            tabindex: '0',
             spellcheck: 'true',
             autocapitalize: 'sentences',
           }),

@@ -3,6 +3,7 @@
 import { EditorState, RangeSetBuilder } from '@codemirror/state';
 import { Decoration, EditorView, WidgetType } from '@codemirror/view';
 import type { DocumentHistory, Moment } from '../history.ts';
+import type { EditEvent } from '../service.ts';
 import { LINE_SEPARATOR } from '../spans.ts';
 import { h, s, setText } from './dom.ts';
 import { colourOf, nameOf } from './people.ts';
@@ -66,6 +67,11 @@ export class HistoryView {
   readonly #slider: HTMLInputElement;
   readonly #which = h('p', { class: 'past-version' });
   readonly #who = h('p', { class: 'past-who' });
+  readonly #strip = s('svg', {
+    class: 'past-strip',
+    preserveAspectRatio: 'none',
+    'aria-hidden': 'true',
+  });
   readonly element: HTMLElement;
 
   constructor({ history, me, doc, close }: HistoryOptions) {
@@ -76,8 +82,6 @@ export class HistoryView {
       type: 'range',
       class: 'past-slider',
       min: String(history.oldest),
-      max: String(history.latest),
-      value: String(history.latest),
       'aria-label': `Version of ${doc}`,
     });
     this.#slider.addEventListener('input', () => this.show(Number(this.#slider.value)));
@@ -96,12 +100,12 @@ export class HistoryView {
     const bar = h(
       'div',
       { class: 'past-bar' },
-      h('div', { class: 'past-words' }, this.#which, this.#who, back),
+      h('div', { class: 'past-words' }, this.#which, back, this.#who),
       h(
         'div',
         { class: 'past-row' },
         step('Previous version', -1),
-        h('div', { class: 'past-track' }, this.#strip(), this.#slider),
+        h('div', { class: 'past-track' }, this.#strip, this.#slider),
         step('Next version', 1),
       ),
     );
@@ -109,7 +113,20 @@ export class HistoryView {
     this.element.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') close();
     });
+    this.#drawRange();
     this.show(history.latest);
+  }
+
+  /** Takes in an edit that was agreed on meanwhile; the latest version goes on being shown. */
+  add(event: EditEvent): void {
+    const { latest } = this.#history;
+    // Older ones were read, and after a gap the history ends where it is.
+    if (event.version !== latest + 1) return;
+    const shown = Number(this.#slider.value);
+    this.#history.add(event);
+    this.#drawRange();
+    if (shown === latest) this.show(event.version);
+    else this.#drawVersion(shown);
   }
 
   /** The version shown and its text. */
@@ -135,7 +152,7 @@ export class HistoryView {
       this.#view.dispatch({ effects: EditorView.scrollIntoView(first, { y: 'center' }) });
     }
     this.#slider.value = String(version);
-    setText(this.#which, `Version ${version} of ${this.#history.latest}`);
+    this.#drawVersion(version);
     const who = edit
       ? `by ${nameOf(edit.author, this.#me)}, ${moment.format(edit.time)}`
       : version === 0
@@ -145,6 +162,10 @@ export class HistoryView {
     if (edit) this.#who.dataset.colour = String(colourOf(edit.author, this.#me));
     else delete this.#who.dataset.colour;
     this.#slider.setAttribute('aria-valuetext', `Version ${version}, ${who}`);
+  }
+
+  #drawVersion(version: number): void {
+    setText(this.#which, `Version ${version} of ${this.#history.latest}`);
   }
 
   #stateAt(version: number) {
@@ -164,11 +185,12 @@ export class HistoryView {
     return { state, first };
   }
 
-  /** Who wrote when: a stretch of colour for each. */
-  #strip(): SVGElement {
-    const total = Math.max(1, this.#history.latest - this.#history.oldest);
+  /** The range of the slider, and who wrote when: a stretch of colour for each. */
+  #drawRange(): void {
+    const { oldest, latest, stretches } = this.#history;
+    this.#slider.max = String(latest);
     let from = 0;
-    const stretches = this.#history.stretches.map(({ author, edits }) => {
+    const marks = stretches.map(({ author, edits }) => {
       const x = from;
       from += edits;
       return s('rect', {
@@ -178,15 +200,7 @@ export class HistoryView {
         height: '1',
       });
     });
-    return s(
-      'svg',
-      {
-        class: 'past-strip',
-        viewBox: `0 0 ${total} 1`,
-        preserveAspectRatio: 'none',
-        'aria-hidden': 'true',
-      },
-      ...stretches,
-    );
+    this.#strip.setAttribute('viewBox', `0 0 ${Math.max(1, latest - oldest)} 1`);
+    this.#strip.replaceChildren(...marks);
   }
 }

@@ -1,9 +1,11 @@
-/** The times to confirm of the last two minutes, with the changes of leader between them. */
+/** The times to confirm of the last minutes, with the changes of leader between them. */
 
 import { h, s, setText } from './dom.ts';
 import { ago, milliseconds } from './words.ts';
 
-const WINDOW_MS = 120_000;
+/** How far back the plot goes at most, and how far at least. */
+const LONGEST_MS = 120_000;
+const SHORTEST_MS = 20_000;
 const WIDTH = 300;
 const HEIGHT = 64;
 const TOP = 12;
@@ -36,6 +38,7 @@ export class LatencyPlot {
     preserveAspectRatio: 'none',
     role: 'img',
   });
+  readonly #since = h('span');
   readonly #scale = h('span', { class: 'plot-scale', 'aria-hidden': 'true' });
   readonly #changesShown = h('div', { class: 'plot-changes', 'aria-hidden': 'true' });
   readonly element = h(
@@ -48,12 +51,7 @@ export class LatencyPlot {
       this.#figure,
       h('div', { class: 'plot-box' }, this.#plot, this.#scale, this.#changesShown),
     ),
-    h(
-      'p',
-      { class: 'plot-axis', 'aria-hidden': 'true' },
-      h('span', {}, '2 min ago'),
-      h('span', {}, 'now'),
-    ),
+    h('p', { class: 'plot-axis', 'aria-hidden': 'true' }, this.#since, h('span', {}, 'now')),
   );
   #times: Confirmed[] = [];
   #changes: Change[] = [];
@@ -73,9 +71,12 @@ export class LatencyPlot {
 
   draw(): void {
     const now = performance.now();
-    const recent = ({ at }: { at: number }) => now - at < WINDOW_MS;
+    const recent = ({ at }: { at: number }) => now - at < LONGEST_MS;
     this.#times = this.#times.filter(recent);
     this.#changes = this.#changes.filter(recent);
+    const first = Math.min(this.#times[0]?.at ?? now, this.#changes[0]?.at ?? now);
+    const span = Math.max(SHORTEST_MS, Math.ceil((now - first) / 10_000) * 10_000);
+    setText(this.#since, ago(span));
     const times = this.#times.map(({ ms }) => ms);
     const middle = median(times);
     setText(this.#figure, times.length === 0 ? '–' : milliseconds(middle));
@@ -83,7 +84,7 @@ export class LatencyPlot {
     const top = Math.max(1, Math.min(Math.max(...times, 0), middle * OUTLIER));
     setText(this.#scale, times.length === 0 ? '' : milliseconds(top));
     this.#plot.setAttribute('aria-label', this.#described(now, middle));
-    this.#drawMarks(now, top);
+    this.#drawMarks(now, span, top);
   }
 
   #summary(): string {
@@ -104,8 +105,8 @@ export class LatencyPlot {
     return what + changes.join('');
   }
 
-  #drawMarks(now: number, top: number): void {
-    const x = (at: number) => WIDTH * (1 - (now - at) / WINDOW_MS);
+  #drawMarks(now: number, span: number, top: number): void {
+    const x = (at: number) => WIDTH * (1 - (now - at) / span);
     const y = (ms: number) => HEIGHT - BOTTOM - (Math.min(ms, top) / top) * (HEIGHT - TOP - BOTTOM);
     const stems = this.#times.map(({ at, ms }) => {
       const place = x(at).toFixed(1);

@@ -130,7 +130,6 @@ export class Panel {
       card.element.remove();
       this.#cards.delete(id);
     }
-    const latest = Math.max(0, ...replicas.map(({ id }) => reports.of(id)?.lastCid ?? 0));
     const processes = this.#sources.processes();
     for (const replica of replicas) {
       const { id } = replica;
@@ -145,7 +144,7 @@ export class Panel {
         vote: voteOf(id, evidence),
         report: reports.of(id),
         leads: reports.leader?.replica === id,
-        latest,
+        behind: reports.behind(id),
         claim: claims.get(id),
         process: processes.find((process) => process.id === id),
         busy: this.#sources.busy(id),

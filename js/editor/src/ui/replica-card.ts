@@ -30,8 +30,8 @@ export interface CardContent {
   readonly vote: Vote;
   readonly report: Report | undefined;
   readonly leads: boolean;
-  /** The latest instance that any replica reports. */
-  readonly latest: number;
+  /** How many instances it lacks. */
+  readonly behind: number;
   readonly claim: Claim | undefined;
   /** Of the demo's controls; undefined where there are none. */
   readonly process: Process | undefined;
@@ -100,7 +100,7 @@ export class ReplicaCard {
   }
 
   draw(content: CardContent): void {
-    const { replica, vote, report, leads, latest, claim, process, busy } = content;
+    const { replica, vote, report, leads, behind, claim, process, busy } = content;
     const { id, url, state, rttMs, suspect } = replica;
     setText(this.#name, `Replica ${id}`);
     this.#leader.hidden = !leads;
@@ -110,7 +110,7 @@ export class ReplicaCard {
     setText(this.#vote, VOTE_WORDS[vote]);
     this.#vote.dataset.vote = vote;
     this.#vote.title = VOTE_HINTS[vote];
-    setText(this.#report, report ? reported(report, latest) : '');
+    setText(this.#report, report ? reported(report, behind) : '');
     this.#report.hidden = report === undefined;
     const refused = state === 'open' ? undefined : replica.refused;
     this.#refused.hidden = refused === undefined;

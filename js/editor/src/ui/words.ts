@@ -45,19 +45,18 @@ export function stateOf(replica: Replica, process: Process | undefined): string 
   }
 }
 
-/** What a replica says of itself, against the latest instance that any of them names. */
+/** What a replica says of itself; it is `behind` others by so many instances. */
 export function reported(
   { view, leader, lastCid, learner, transfer }: Report,
-  latest: number,
+  behind: number,
 ): string {
   const position = `instance ${lastCid}`;
   if (transfer) {
     const chunks = transfer.chunks > 0 ? `, ${transfer.held} of ${transfer.chunks} chunks` : '';
     return `Fetches the state${chunks}; ${position}`;
   }
-  const behind = latest - lastCid;
   if (learner) return `Catches up, does not vote yet; ${position}`;
-  const place = behind > 2 ? `${position}, ${behind} behind` : position;
+  const place = behind > 0 ? `${position}, ${behind} behind` : position;
   return `Says: view ${view}, leader ${leader}, ${place}`;
 }
 

@@ -11,7 +11,7 @@ export default defineConfig({
       configureServer(server) {
         server.middlewares.use('/view.json', (_request, response) => {
           response.setHeader('content-type', 'application/json');
-          response.end('{}');
+          response.end(JSON.stringify({ members: [0, 1, 2, 3].map((id) => ({ id })) }));
         });
       },
     },

@@ -102,15 +102,42 @@ function call<T>(answer: () => T) {
   );
 }
 
-export function createClient() {
-  if (!query.has('quiet')) void typeAlong();
+/** What a liar makes of a text. */
+const falsified = (text: string) => text.replace(/three/g, 'two');
+
+function read(op: string, { version = 0 }: { version?: number }) {
+  switch (op) {
+    case 'since':
+      return { version: server.version, edits: server.log.slice(version) };
+    case 'history':
+      return { oldest: 0, version: server.version, text: TEXT };
+    case 'list':
+      return {
+        documents: [
+          { doc: 'welcome', version: server.version, length: server.text.length, changed: 1e15 },
+        ],
+      };
+    default:
+      return { version: server.version, text: server.text };
+  }
+}
+
+let started = false;
+
+/** The page's client; or, with a view of one member, one that asks a liar alone. */
+export function createClient({ view }: { view: { members?: readonly unknown[] } }) {
+  const alone = view.members?.length === 1;
+  if (!alone && !started && !query.has('quiet')) void typeAlong();
+  started = true;
   return {
+    clientId: 'fake',
     get status() {
       return status;
     },
     connect: () => wait(150),
-    invoke: (_op: string, request: EditRequest) =>
+    invoke: (op: string, request: EditRequest) =>
       call(() => {
+        if (op === 'create') throw new WebBftError('FAULT', 'executed');
         if (query.has('tooLong')) {
           const message = 'the text would be longer than 1 MiB';
           throw new WebBftError('SERVICE', 'executed', { code: 'tooLong', message });
@@ -120,13 +147,12 @@ export function createClient() {
         return { version: event.version };
       }),
     invokeUnordered: (op: string, request: { version?: number }) =>
-      call(() =>
-        op === 'read'
-          ? { version: server.version, text: server.text }
-          : { version: server.version, edits: server.log.slice(request.version) },
-      ),
-    invokeSubscribe: (_topic: string, listener: (m: Message<EditEvent>) => void) => {
-      listeners.add(listener);
+      call(() => {
+        const answer = read(op, request);
+        return alone ? { version: server.version, text: falsified(server.text) } : answer;
+      }),
+    invokeSubscribe: (topic: string, listener: (m: Message<EditEvent>) => void) => {
+      if (topic.startsWith('doc/')) listeners.add(listener);
       return { ready: wait(10), closed: new Promise(() => {}), unsubscribe: async () => {} };
     },
     on: (type: string, listener: (e: { type: string; status: Status }) => void) => {

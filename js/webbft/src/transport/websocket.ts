@@ -3,19 +3,27 @@ import type { Link, LinkHandlers, Transport } from './transport.js';
 
 /** What is needed of a WebSocket; the browser's and that of npm's `ws` have it. */
 export interface WebSocketLike {
+  /** Is set to `'arraybuffer'`. */
   binaryType: string;
+  /** Messages can be sent. */
   // biome-ignore lint/suspicious/noExplicitAny: implementations have event types of their own
   onopen: ((event: any) => void) | null;
+  /** A message has come, as `data`. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   onmessage: ((event: any) => void) | null;
+  /** It is over. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   onclose: ((event: any) => void) | null;
+  /** Something is wrong; `onclose` follows. */
   // biome-ignore lint/suspicious/noExplicitAny: as above
   onerror: ((event: any) => void) | null;
+  /** Sends one binary message. */
   send(data: Uint8Array<ArrayBuffer>): void;
+  /** Ends it, or stops opening it. */
   close(): void;
 }
 
+/** Opens a WebSocket to an address. */
 export type WebSocketConstructor = new (url: string) => WebSocketLike;
 
 /** Links that are WebSockets. */

@@ -347,3 +347,50 @@ fn a_subscription_outlives_its_session_and_goes_on_where_it_was() {
     }
     assert_eq!(net.events(), [event(id, 2, b"two", [&[0, 1], &[], &[2, 3]])]);
 }
+
+#[test]
+fn a_subscription_given_up_on_the_way_is_ended_unless_there_is_another_by_then() {
+    let mut net = Net::connected();
+    let now = net.now();
+    let given_up = net.endpoint.subscribe(now, topic()).unwrap();
+    net.drain();
+    let first = net.request();
+    net.endpoint.cancel(now, given_up);
+    net.drain();
+    let confirm = |net: &mut Net, request: &Request, next: u64| {
+        for replica in 0..3 {
+            net.reply(replica, request, 1, &ExecutionResult::Subscribed { next }, true);
+        }
+    };
+    confirm(&mut net, &first, 1);
+    let end = net.request();
+    assert_eq!(end.operation, Operation::Unsubscribe(topic()));
+    assert_eq!(end.id.number, first.id.number + 1);
+    for replica in 0..3 {
+        net.reply(replica, &end, 2, &ExecutionResult::Unsubscribed, true);
+    }
+    let error = CallError::Cancelled;
+    let outcome = Outcome::Unknown;
+    let evidence = evidence(3, [&[], &[], &[0, 1, 2, 3]], None);
+    let failed = ClientEvent::Failed { call: given_up, error, outcome, evidence };
+    assert_eq!(net.events(), [failed]);
+
+    // Another one has come meanwhile: the replicas are told nothing.
+    let given_up = net.endpoint.subscribe(now, topic()).unwrap();
+    net.drain();
+    let first = net.request();
+    net.endpoint.cancel(now, given_up);
+    let wanted = net.endpoint.subscribe(now, topic()).unwrap();
+    net.drain();
+    let second = net.request();
+    net.events();
+    confirm(&mut net, &first, 1);
+    confirm(&mut net, &second, 1);
+    assert!(matches!(
+        net.events()[..],
+        [ClientEvent::Subscribed { subscription, next: 1, .. }] if subscription == wanted
+    ));
+    let resumes = |header: &ClientHeader| matches!(header, ClientHeader::Resume { .. });
+    let heard = net.headers(0);
+    assert!(heard.iter().all(resumes), "{heard:?}");
+}

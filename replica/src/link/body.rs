@@ -1,12 +1,10 @@
-//! The two encodings of an HTTP link: frames in the body of a POST, and server-sent events.
+//! The body of a POST on an HTTP link: frames, each after its length.
 //!
-//! docs/http-transport.md has the format. Nothing in it is trusted: the frames carry MACs.
+//! docs/http-transport.md has the format. Nothing in it is trusted: the frames carry MACs. It is
+//! also compiled into tests/fuzz.
 
 use bytes::{Buf as _, Bytes};
-use data_encoding::BASE64;
 use webbft_protocol::wire::limits::MAX_CLIENT_FRAME;
-
-use crate::transport::OutBuffer;
 
 /// The length of a frame, before it: u32, big endian.
 const PREFIX: usize = 4;
@@ -90,27 +88,6 @@ impl Iterator for Frames {
     }
 }
 
-/// Appends the first event, which tells the client where to POST.
-pub(crate) fn push_link(out: &mut OutBuffer, name: &str) {
-    out.push(b"event: link\ndata: ");
-    out.push(name.as_bytes());
-    out.push(b"\n\n");
-}
-
-/// Appends a frame as an event.
-pub(crate) fn push_frame(out: &mut OutBuffer, frame: &[u8]) {
-    out.push(b"data: ");
-    out.push(BASE64.encode(frame).as_bytes());
-    out.push(b"\n\n");
-}
-
-/// Appends a comment, which clients pass over; one line.
-pub(crate) fn push_comment(out: &mut OutBuffer, text: &str) {
-    out.push(b": ");
-    out.push(text.as_bytes());
-    out.push(b"\n\n");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,15 +147,5 @@ mod tests {
         body.resize(MAX_BODY, 1);
         let frames: Vec<_> = Frames::parse(body.into()).unwrap().collect();
         assert_eq!(frames.iter().map(Bytes::len).collect::<Vec<_>>(), [MAX_CLIENT_FRAME]);
-    }
-
-    #[test]
-    fn events_are_text() {
-        let mut out = OutBuffer::default();
-        push_link(&mut out, "00ff");
-        push_frame(&mut out, &[0, 255, 254, 1]);
-        push_comment(&mut out, "keep-alive");
-        let text = String::from_utf8(out.pending().to_vec()).unwrap();
-        assert_eq!(text, "event: link\ndata: 00ff\n\ndata: AP/+AQ==\n\n: keep-alive\n\n");
     }
 }

@@ -11,7 +11,7 @@ use crate::process::visible;
 use crate::steps::{self, Step};
 use crate::ui::Phase;
 use crate::workspace::{self, path};
-use crate::{builds, demo, lint, mutants, package, sim, size, tools};
+use crate::{builds, demo, instructions, lint, mutants, package, sim, size, tools};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -79,6 +79,11 @@ fn all() -> Vec<Step> {
             name: "sim",
             about: "the simulator, about a minute of new seeds",
             run: sim::fresh_seeds,
+        },
+        Step {
+            name: "instructions",
+            about: "instructions of the hot paths against their budgets, counted by valgrind",
+            run: instructions::check,
         },
         Step {
             name: "browser",

@@ -13,6 +13,7 @@ use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use mio::{Events, Poll, Token, Waker};
 use serde::Deserialize;
+use webbft_hot_paths::null::{Null, result};
 use webbft_protocol::auth::{NoiseKeypair, ReplicaLink, ServerHandshake};
 use webbft_protocol::execution::Service as _;
 use webbft_protocol::membership::{Cid, View};
@@ -24,10 +25,11 @@ use webbft_protocol::wire::{
 };
 use webbft_replica::config::load_view;
 
-use crate::null::{Null, result};
 use crate::socket::Socket;
 
 const WAKER: Token = Token(0);
+/// What is read from one socket at a time.
+const READ_BYTES: usize = 64 << 10;
 
 /// Arguments of `webbft-bench floor`.
 #[derive(Debug, clap::Args)]
@@ -61,6 +63,7 @@ fn keypair(path: &Path) -> anyhow::Result<NoiseKeypair> {
 
 struct Link {
     socket: Socket,
+    readable: bool,
     /// `None` before the handshake.
     established: Option<ReplicaLink>,
 }
@@ -93,6 +96,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut events = Events::with_capacity(1024);
     let mut next = WAKER.0;
     let mut ready: Vec<usize> = Vec::new();
+    let mut scratch = vec![0; READ_BYTES];
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
@@ -101,17 +105,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         while let Ok(mut socket) = accepted.try_recv() {
             next += 1;
             socket.register(poll.registry(), Token(next))?;
-            links.insert(next, Link { socket, established: None });
+            links.insert(next, Link { socket, readable: true, established: None });
             ready.push(next);
         }
         for event in events.iter().filter(|event| event.token() != WAKER) {
             let Some(link) = links.get_mut(&event.token().0) else { continue };
-            link.socket.readable();
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                link.readable = true;
+            }
             ready.push(event.token().0);
         }
         // Everything is read before anything is written, as in a replica.
         ready.retain(|id| {
-            let served = links.get_mut(id).is_some_and(|link| serve(link, &view, &keypair).is_ok());
+            let served = links
+                .get_mut(id)
+                .is_some_and(|link| serve(link, &view, &keypair, &mut scratch).is_ok());
             if !served {
                 links.remove(id);
             }
@@ -125,7 +133,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     }
 }
 
-fn serve(link: &mut Link, view: &View, keypair: &NoiseKeypair) -> anyhow::Result<()> {
+fn serve(
+    link: &mut Link,
+    view: &View,
+    keypair: &NoiseKeypair,
+    scratch: &mut [u8],
+) -> anyhow::Result<()> {
+    while std::mem::take(&mut link.readable) {
+        link.readable = link.socket.read(scratch)?;
+        answer_all(link, view, keypair)?;
+    }
+    Ok(())
+}
+
+fn answer_all(link: &mut Link, view: &View, keypair: &NoiseKeypair) -> anyhow::Result<()> {
     while let Some(message) = link.socket.receive()? {
         let Some(established) = &mut link.established else {
             let mut seed = [0; 32];

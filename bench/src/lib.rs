@@ -5,7 +5,6 @@
 pub mod cpu;
 pub mod floor;
 pub mod load;
-pub mod null;
 pub mod report;
 mod socket;
 mod swarm;

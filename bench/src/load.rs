@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
+use webbft_hot_paths::null;
 use webbft_protocol::client::CallId;
 use webbft_replica::config::load_view;
 
+use crate::cpu;
 use crate::report::{Cpu, Latencies, Report, Slice};
 use crate::swarm::{Done, Swarm};
-use crate::{cpu, null};
 
 /// Requests of one client that may be in flight in an open loop; more wait their turn, and their
 /// waiting counts.

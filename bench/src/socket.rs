@@ -13,30 +13,34 @@ use webbft_protocol::wire::limits::MAX_CLIENT_FRAME;
 /// Bytes that may wait for the other end before the process gives up.
 const MAX_WAITING: usize = 64 << 20;
 
-/// A stream that is not read again after a short read until it is ready once more: one system
-/// call a turn instead of two.
+/// What tungstenite zeroes and fills at a time.
+const READ_BUFFER: usize = 4 << 10;
+
+/// A stream whose bytes are fetched by [`Socket::read`], a whole buffer at a time, and not by
+/// tungstenite, whose buffers are small.
 #[derive(Debug)]
-struct Ready {
+struct Fetched {
     stream: TcpStream,
-    readable: bool,
+    inbox: Vec<u8>,
+    taken: usize,
 }
 
-impl Read for Ready {
+impl Read for Fetched {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if !self.readable {
+        let rest = &self.inbox[self.taken..];
+        if rest.is_empty() {
+            self.inbox.clear();
+            self.taken = 0;
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = self.stream.read(into);
-        // At the end of the stream it stays readable.
-        self.readable = match &result {
-            Ok(count) => *count == into.len() || *count == 0,
-            Err(error) => error.kind() == io::ErrorKind::Interrupted,
-        };
-        result
+        let count = rest.len().min(into.len());
+        into[..count].copy_from_slice(&rest[..count]);
+        self.taken += count;
+        Ok(count)
     }
 }
 
-impl Write for Ready {
+impl Write for Fetched {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.stream.write(bytes)
     }
@@ -49,13 +53,13 @@ impl Write for Ready {
 /// A WebSocket whose handshake is done.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    socket: WebSocket<Ready>,
+    socket: WebSocket<Fetched>,
     unsent: bool,
 }
 
 fn config() -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(16 << 10)
+        .read_buffer_size(READ_BUFFER)
         // One write a turn: see `flush`.
         .write_buffer_size(MAX_WAITING / 2)
         .max_write_buffer_size(MAX_WAITING)
@@ -83,7 +87,8 @@ impl Socket {
 
     fn new(stream: std::net::TcpStream, role: Role) -> anyhow::Result<Self> {
         stream.set_nonblocking(true)?;
-        let stream = Ready { stream: TcpStream::from_std(stream), readable: true };
+        let stream = TcpStream::from_std(stream);
+        let stream = Fetched { stream, inbox: Vec::new(), taken: 0 };
         let socket = WebSocket::from_raw_socket(stream, role, Some(config()));
         Ok(Self { socket, unsent: false })
     }
@@ -93,12 +98,26 @@ impl Socket {
         registry.register(&mut self.socket.get_mut().stream, token, interest)
     }
 
-    /// The poll says that there is something to read.
-    pub(crate) fn readable(&mut self) {
-        self.socket.get_mut().readable = true;
+    /// Reads once what has arrived, as the poll says. True where that filled `scratch`, so that
+    /// there may be more: only then is it worth another system call.
+    ///
+    /// # Errors
+    /// Where the other end has closed, or the connection is broken.
+    pub(crate) fn read(&mut self, scratch: &mut [u8]) -> anyhow::Result<bool> {
+        let Fetched { stream, inbox, .. } = self.socket.get_mut();
+        match stream.read(scratch) {
+            Ok(0) => anyhow::bail!("closed by the other end"),
+            Ok(count) => {
+                inbox.extend_from_slice(&scratch[..count]);
+                Ok(count == scratch.len())
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    /// The next binary message that has arrived.
+    /// The next binary message that was read.
     ///
     /// # Errors
     /// Where the other end has closed, or does not speak WebSocket.

@@ -20,6 +20,9 @@ use crate::socket::Socket;
 /// How long all clients together have to connect.
 const CONNECT: Duration = Duration::from_secs(60);
 
+/// What is read from one socket at a time.
+const READ_BYTES: usize = 64 << 10;
+
 struct Client {
     endpoint: Endpoint,
     sockets: Vec<Option<Socket>>,
@@ -40,6 +43,7 @@ pub(crate) struct Swarm {
     n: usize,
     poll: Poll,
     events: Events,
+    scratch: Vec<u8>,
     origin: StdInstant,
     urls: Vec<(String, SocketAddr)>,
     /// Clients with something to drain, and sockets with something to write.
@@ -75,6 +79,7 @@ impl Swarm {
             n: view.n(),
             poll: Poll::new()?,
             events: Events::with_capacity(4096),
+            scratch: vec![0; READ_BYTES],
             origin: StdInstant::now(),
             urls: urls?,
             touched: BTreeSet::new(),
@@ -164,18 +169,10 @@ impl Swarm {
             if !event.is_readable() && !event.is_read_closed() && !event.is_error() {
                 continue;
             }
-            socket.readable();
             self.touched.insert(client);
-            loop {
-                match socket.receive() {
-                    Ok(Some(message)) => endpoint.handle_message(now, replica, message),
-                    Ok(None) => break,
-                    Err(_) => {
-                        sockets[replica] = None;
-                        endpoint.handle_closed(now, replica);
-                        break;
-                    }
-                }
+            if receive(socket, endpoint, now, replica, &mut self.scratch).is_err() {
+                sockets[replica] = None;
+                endpoint.handle_closed(now, replica);
             }
         }
         if StdInstant::now() >= self.next_deadline_check {
@@ -249,6 +246,25 @@ impl Swarm {
             }
         }
         Ok(())
+    }
+}
+
+/// Hands all that has arrived to the endpoint.
+fn receive(
+    socket: &mut Socket,
+    endpoint: &mut Endpoint,
+    now: Now,
+    replica: usize,
+    scratch: &mut [u8],
+) -> anyhow::Result<()> {
+    loop {
+        let more = socket.read(scratch)?;
+        while let Some(message) = socket.receive()? {
+            endpoint.handle_message(now, replica, message);
+        }
+        if !more {
+            return Ok(());
+        }
     }
 }
 

@@ -92,7 +92,15 @@ at: number, } | { "code": "tooLong",
 /**
  * [`MAX_TEXT`](super::MAX_TEXT).
  */
-limit: number, } | { "code": "malformedSpans", } | { "code": "exists",
+limit: number, } | { "code": "malformedSpans", } | { "code": "tooLarge",
+/**
+ * [`MAX_CHANGE`](super::diffsync::MAX_CHANGE).
+ */
+limit: number,
+/**
+ * [`MAX_SPANS`](super::diffsync::MAX_SPANS).
+ */
+spans: number, } | { "code": "patchFailed" } | { "code": "exists",
 /**
  * Its current version.
  */

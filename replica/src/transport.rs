@@ -1,6 +1,6 @@
 //! A nonblocking byte stream, with TLS or without, in the hands of the core thread.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, Read as _, Write as _};
 
 use mio::event::Source;
 use mio::net::TcpStream;
@@ -147,11 +147,14 @@ impl Transport {
             let state = tls
                 .process_new_packets()
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            let plaintext = state.plaintext_bytes_to_read();
-            if plaintext > 0 {
-                let start = into.len();
-                into.resize(start + plaintext, 0);
-                tls.reader().read_exact(&mut into[start..])?;
+            let mut left = state.plaintext_bytes_to_read();
+            let mut reader = tls.reader();
+            while left > 0 {
+                let chunk = reader.fill_buf()?;
+                let count = chunk.len();
+                into.extend_from_slice(chunk);
+                reader.consume(count);
+                left = left.saturating_sub(count);
             }
             if state.peer_has_closed() {
                 return Ok(ReadOutcome::Closed);

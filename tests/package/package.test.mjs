@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { launchBrowser } from '../browser/lib/browser.mjs';
 import { startCluster } from '../browser/lib/cluster.mjs';
@@ -64,6 +64,14 @@ async function inProject(project, program, args, environment = {}) {
   }
 }
 
+const built = new Map();
+
+/** Builds a project, once for all tests. */
+function build(project) {
+  if (!built.has(project)) built.set(project, inProject(project, 'node', ['build.mjs']));
+  return built.get(project);
+}
+
 /** Opens a page, and gives what its script left in `outcome`. */
 async function outcome(url) {
   const page = await browser.newPage();
@@ -96,66 +104,73 @@ async function served(project, scripts) {
   }
 }
 
-for (const project of ['vite', 'webpack', 'esbuild']) {
-  test(`${project}, built, under a strict policy`, async () => {
-    await inProject(project, 'node', ['build.mjs']);
-    assert.deepEqual(await served(project, "'wasm-unsafe-eval'"), { result: EVERYWHERE });
-  });
-}
-
-test('a policy without wasm-unsafe-eval is named in the error', async () => {
-  const { error } = await served('esbuild', '');
-  assert.match(error, /WASM_LOAD|Content-Security-Policy must allow script-src 'wasm-unsafe-eval'/);
-  assert.match(error, /wasm-unsafe-eval/);
-});
-
-test('vite, while developing', async () => {
-  const dev = spawn('node', ['dev.mjs'], {
-    cwd: join(projects, 'vite'),
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const ended = new Promise((resolve) => dev.once('exit', resolve));
-  try {
-    const url = await Promise.race([
-      new Promise((resolve) => dev.stdout.once('data', (text) => resolve(String(text).trim()))),
-      ended.then((code) => Promise.reject(new Error(`vite ended with ${code}`))),
-    ]);
-    assert.deepEqual(await outcome(url.replace(/\/$/, '')), { result: EVERYWHERE });
-  } finally {
-    dev.kill('SIGTERM');
-    await ended;
+// Two at a time: most of them wait for programs of one thread.
+describe('installed', { concurrency: 2 }, () => {
+  for (const project of ['vite', 'webpack', 'esbuild']) {
+    test(`${project}, built, under a strict policy`, async () => {
+      await build(project);
+      assert.deepEqual(await served(project, "'wasm-unsafe-eval'"), { result: EVERYWHERE });
+    });
   }
-});
 
-test('Next, built and exported', async () => {
-  const next = join(projects, 'node_modules/next/dist/bin/next');
-  const environment = { NEXT_TELEMETRY_DISABLED: '1', CI: '1' };
-  await inProject('next', 'node', [next, 'build'], environment);
-  // Its pages have scripts in them.
-  const found = await served('next', "'unsafe-inline' 'wasm-unsafe-eval'");
-  assert.deepEqual(found, { result: EVERYWHERE });
-});
-
-for (const entry of ['webbft', 'webbft/inline', 'webbft/worker']) {
-  test(`Node, ${entry}`, async () => {
-    const { stdout } = await inProject('runtime', 'node', ['use.mjs', view, entry]);
-    assert.deepEqual(JSON.parse(stdout), EXPECTED);
+  test('a policy without wasm-unsafe-eval is named in the error', async () => {
+    await build('esbuild');
+    const { error } = await served('esbuild', '');
+    assert.match(
+      error,
+      /WASM_LOAD|Content-Security-Policy must allow script-src 'wasm-unsafe-eval'/,
+    );
+    assert.match(error, /wasm-unsafe-eval/);
   });
-}
 
-for (const [name, args] of [
-  ['deno', ['run', '--quiet', '--no-prompt', '--node-modules-dir=manual', '-A']],
-  ['bun', ['run']],
-]) {
+  test('vite, while developing', async () => {
+    const dev = spawn('node', ['dev.mjs'], {
+      cwd: join(projects, 'vite'),
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    const ended = new Promise((resolve) => dev.once('exit', resolve));
+    try {
+      const url = await Promise.race([
+        new Promise((resolve) => dev.stdout.once('data', (text) => resolve(String(text).trim()))),
+        ended.then((code) => Promise.reject(new Error(`vite ended with ${code}`))),
+      ]);
+      assert.deepEqual(await outcome(url.replace(/\/$/, '')), { result: EVERYWHERE });
+    } finally {
+      dev.kill('SIGTERM');
+      await ended;
+    }
+  });
+
+  test('Next, built and exported', async () => {
+    const next = join(projects, 'node_modules/next/dist/bin/next');
+    const environment = { NEXT_TELEMETRY_DISABLED: '1', CI: '1' };
+    await inProject('next', 'node', [next, 'build'], environment);
+    // Its pages have scripts in them.
+    const found = await served('next', "'unsafe-inline' 'wasm-unsafe-eval'");
+    assert.deepEqual(found, { result: EVERYWHERE });
+  });
+
   for (const entry of ['webbft', 'webbft/inline', 'webbft/worker']) {
-    test(`${name}, ${entry}`, async () => {
-      const program = join(projects, 'node_modules/.bin', name);
-      const all = [...args, 'use.mjs', view, entry];
-      const { stdout } = await inProject('runtime', program, all, { DENO_NO_UPDATE_CHECK: '1' });
+    test(`Node, ${entry}`, async () => {
+      const { stdout } = await inProject('runtime', 'node', ['use.mjs', view, entry]);
       assert.deepEqual(JSON.parse(stdout), EXPECTED);
     });
   }
-}
+
+  for (const [name, args] of [
+    ['deno', ['run', '--quiet', '--no-prompt', '--node-modules-dir=manual', '-A']],
+    ['bun', ['run']],
+  ]) {
+    for (const entry of ['webbft', 'webbft/inline', 'webbft/worker']) {
+      test(`${name}, ${entry}`, async () => {
+        const program = join(projects, 'node_modules/.bin', name);
+        const all = [...args, 'use.mjs', view, entry];
+        const { stdout } = await inProject('runtime', program, all, { DENO_NO_UPDATE_CHECK: '1' });
+        assert.deepEqual(JSON.parse(stdout), EXPECTED);
+      });
+    }
+  }
+});
 
 test(`${CYCLES} clients one after the other leave nothing in Node`, async () => {
   const args = ['--expose-gc', 'cycles.mjs', view, String(WARM), String(CYCLES)];

@@ -108,6 +108,7 @@ fn scripts(js: &Path) -> Command {
     let mut command = Command::new(js.join("node_modules/.bin/biome"));
     command.current_dir(root()).args(["check", "--error-on-warnings", "--config-path", "js"]);
     command.args(["tests/browser", "tests/package", "xtask/tools"]);
+    command.args(["examples/pages/counter", "examples/pages/kv"]);
     command
 }
 

@@ -8,6 +8,7 @@ mod control;
 mod demo;
 mod fuzz;
 mod glue;
+mod instructions;
 mod lint;
 mod mutants;
 mod package;
@@ -59,6 +60,8 @@ enum Command {
     Fuzz(fuzz::Args),
     /// Measure speed and CPU time against the floor: the same clients and no ordering
     Bench(bench::Args),
+    /// Count the instructions of the hot paths and compare them with their budgets
+    Instructions(instructions::Args),
     /// Pack the npm package, check it, and print its sizes and exports
     Package(package::Args),
     /// Take the screenshots of the README from a running demo
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Mutants(args) => mutants::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Instructions(args) => instructions::run(&args),
         Command::Package(args) => package::run(&args),
         Command::Screenshots(args) => screenshots::run(&args),
     });

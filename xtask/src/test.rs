@@ -11,7 +11,7 @@ use crate::process::visible;
 use crate::steps::{self, Step};
 use crate::ui::Phase;
 use crate::workspace::{self, path};
-use crate::{builds, demo, lint, mutants, package, sim, size, tools};
+use crate::{builds, demo, instructions, lint, mutants, package, sim, size, tools};
 
 /// Arguments of `cargo xtask test`.
 #[derive(clap::Args)]
@@ -81,13 +81,18 @@ fn all() -> Vec<Step> {
             run: sim::fresh_seeds,
         },
         Step {
+            name: "instructions",
+            about: "instructions of the hot paths against their budgets, counted by valgrind",
+            run: instructions::check,
+        },
+        Step {
             name: "browser",
             about: "the page and the package in Chromium and Firefox against real replicas",
             run: browser,
         },
         Step {
             name: "guide",
-            about: "the guide \"Your first replicated service\" and the package's quickstart",
+            about: "the guide \"Your first replicated service\", the quickstart and the small pages",
             run: guide,
         },
     ]);
@@ -173,7 +178,7 @@ fn browser() -> Result<()> {
         let mut driver = demo::driver()?;
         driver
             .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
-            .args(["editor.test.mjs", "package.test.mjs", "faults.test.mjs", "transports.test.mjs"])
+            .args(["editor.test.mjs", "package.test.mjs", "faults.test.mjs"])
             .env("BROWSER", browser)
             .env("FIREFOX", &firefox)
             .env("WEBBFT_BIN", &daemon)
@@ -198,7 +203,7 @@ fn guide() -> Result<()> {
     let mut driver = demo::driver()?;
     driver
         .args(["--test", "--test-concurrency=1", "--test-reporter=spec"])
-        .args(["quickstart.test.mjs", "guide.test.mjs"])
+        .args(["pages.test.mjs", "quickstart.test.mjs", "guide.test.mjs"])
         .env("WEBBFT_BIN", daemon)
         .env("CARGO_TARGET_DIR", workspace::target());
     visible(&mut driver, "The guide or the README says what does not work, or the reverse.")

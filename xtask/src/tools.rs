@@ -194,6 +194,37 @@ pub(crate) fn firefox(phase: &Phase) -> Result<PathBuf> {
     )
 }
 
+/// May, and can, packages be installed?
+fn is_debian_root() -> bool {
+    Path::new("/etc/debian_version").exists() && nix::unistd::geteuid().is_root()
+}
+
+fn apt_install(phase: &Phase, packages: &[&str], advice: &str) -> Result<()> {
+    phase.detail(&format!("apt-get install {}", packages[0]));
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        quiet(phase, &mut command, advice)
+    };
+    apt(&["update", "-q"])?;
+    apt(&[&["install", "-q", "-y", "--no-install-recommends"], packages].concat())?;
+    Ok(())
+}
+
+/// Why there will be no valgrind: it is neither installed nor to be had without a password.
+pub(crate) fn no_valgrind() -> Option<&'static str> {
+    (installed(&["valgrind"]).is_none() && !is_debian_root())
+        .then_some("valgrind is not installed (on Debian: apt-get install valgrind)")
+}
+
+/// Installs valgrind where it is missing.
+pub(crate) fn valgrind(phase: &Phase) -> Result<()> {
+    if installed(&["valgrind"]).is_some() {
+        return Ok(());
+    }
+    apt_install(phase, &["valgrind"], "Install valgrind, on Debian: apt-get install valgrind.")
+}
+
 fn browser(phase: &Phase, browser: &Browser) -> Result<PathBuf> {
     let Browser { name, variable, programs, packages } = browser;
     if let Some(named) = std::env::var_os(variable) {
@@ -211,18 +242,10 @@ fn browser(phase: &Phase, browser: &Browser) -> Result<PathBuf> {
          variable {variable}.",
         packages[0]
     );
-    let debian = Path::new("/etc/debian_version").exists() && nix::unistd::geteuid().is_root();
-    if !debian {
+    if !is_debian_root() {
         bail!("no {name} was found. {advice}");
     }
-    phase.detail(&format!("apt-get install {}", packages[0]));
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        quiet(phase, &mut command, &advice)
-    };
-    apt(&["update", "-q"])?;
-    apt(&[&["install", "-q", "-y", "--no-install-recommends"], *packages].concat())?;
+    apt_install(phase, packages, &advice)?;
     installed(programs).with_context(|| format!("apt-get installed no {name}. {advice}"))
 }
 

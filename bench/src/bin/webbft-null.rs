@@ -2,8 +2,12 @@
 
 use std::process::ExitCode;
 
-use webbft_bench::null::Null;
+use mimalloc::MiMalloc;
+use webbft_hot_paths::null::Null;
 use webbft_replica::Services;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     webbft_replica::cli::run(Services::new().add("null", || Null))

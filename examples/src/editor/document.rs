@@ -38,7 +38,7 @@ pub struct Event {
 
 /// A document. A clone shares everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Document {
+pub struct Document {
     pub(super) text: Text,
     /// The number of edits accepted so far.
     pub(super) version: u64,
@@ -59,6 +59,8 @@ struct Entry {
     event: Event,
     /// The length of the text before it, in UTF-16 code units.
     before: usize,
+    /// What takes it back.
+    undo: Vec<Span>,
     /// Of the event's JSON form.
     bytes: usize,
 }
@@ -86,6 +88,15 @@ impl Document {
         self.log.get(&(version + 1)).map_or(self.text.len_utf16(), |entry| entry.before)
     }
 
+    /// The text of `version`, between [`Document::oldest`] and the last.
+    pub(super) fn text_at(&self, version: u64) -> Text {
+        let mut text = self.text.clone();
+        for (_, entry) in self.log.range(version + 1..).rev() {
+            text.apply(&entry.undo).expect("the edit led to this text");
+        }
+        text
+    }
+
     /// The accepted edits after `version`.
     pub(super) fn since(&self, version: u64) -> impl Iterator<Item = &Event> {
         self.log.range(version + 1..).map(|(_, entry)| &entry.event)
@@ -99,12 +110,13 @@ impl Document {
     /// Applies an edit of the current version and gives it the next.
     pub(super) fn accept(&mut self, event: Event, cid: Cid) -> Result<Vec<u8>, TextError> {
         let before = self.text.len_utf16();
+        let undo = self.text.undo(&event.spans)?;
         self.text.apply(&event.spans)?;
         self.version = event.version;
         self.changed = cid;
         self.time = event.time;
         let payload = serde_json::to_vec(&event).expect("numbers and strings serialise");
-        self.remember(Entry { event, before, bytes: payload.len() });
+        self.remember(Entry { event, before, undo, bytes: payload.len() });
         Ok(payload)
     }
 

@@ -22,16 +22,22 @@
 //! format, and why the edits are spans and not fuzzy patches.
 //!
 //! Read the files in this order: `rebase.rs` (the rule, on its own), `text.rs` (the text),
-//! `document.rs` (text, version and log), `service.rs` (operations, results, limits).
+//! `document.rs` (text, version and log), `service.rs` (operations, results, limits). `diffsync` is
+//! the paper's editor, to compare with; it differs in what `merge.rs` names.
 
+pub mod diffsync;
 mod document;
+mod merge;
 pub mod rebase;
 mod service;
 mod text;
 
+pub use diffsync::DiffSync;
 pub use document::{Event, MAX_LOG_BYTES, MAX_LOG_EDITS};
+pub use merge::{Merge, Rebase};
 pub use service::{
-    DOCS_TOPIC, DocName, Documents, Edited, Editor, Edits, Error, History, Listed, MAX_DOCUMENTS,
-    MAX_REBASE_STEPS, MAX_TOTAL, NewDocument, Operation, Problem, Query, Read, Reply, Tag,
+    DOCS_TOPIC, DiffSyncEditor, DocName, Documents, Edited, Editor, EditorService, Edits, Error,
+    History, Listed, MAX_DOCUMENTS, MAX_REBASE_STEPS, MAX_TOTAL, NewDocument, Operation, Problem,
+    Query, Read, Reply, Tag,
 };
 pub use text::{MAX_TEXT, Text, TextError};

@@ -1,5 +1,7 @@
 //! The service: named documents, operations on them, and limits.
 
+use std::marker::PhantomData;
+
 use rpds::RedBlackTreeMapSync;
 use serde::{Deserialize, Serialize};
 use webbft_protocol::execution::{Context, JsonService, RestoreError};
@@ -7,7 +9,9 @@ use webbft_protocol::membership::Cid;
 use webbft_protocol::time::UnixMicros;
 use webbft_protocol::wire;
 
+use super::diffsync::DiffSync;
 use super::document::{Document, Event, Saved};
+use super::merge::{Merge, Rebase};
 use super::rebase::{Span, check, normalise, utf16_len};
 use super::text::TextError;
 
@@ -20,13 +24,20 @@ pub const MAX_TOTAL: usize = 64 << 20;
 /// be based on a more recent version than others.
 pub const MAX_REBASE_STEPS: usize = 4 << 20;
 
-/// The editor: named documents. A clone shares everything.
+/// Named documents, edits of which are merged as `M` says. A clone shares everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Editor {
+pub struct EditorService<M> {
     documents: RedBlackTreeMapSync<String, Document>,
     /// The size of all documents.
     size: usize,
+    merge: PhantomData<M>,
 }
+
+/// The editor.
+pub type Editor = EditorService<Rebase>;
+
+/// The editor in the paper's mode, see [`diffsync`](super::diffsync).
+pub type DiffSyncEditor = EditorService<DiffSync>;
 
 /// The topic of new documents.
 pub const DOCS_TOPIC: &str = "docs";
@@ -227,6 +238,20 @@ pub enum Problem {
         #[serde(skip)]
         reason: String,
     },
+    /// Only in the paper's mode: the edit changes too much at once.
+    #[error(
+        "the edit is too large: at most {limit} UTF-16 code units removed and inserted, in at most \
+         {spans} spans; divide it"
+    )]
+    TooLarge {
+        /// [`MAX_CHANGE`](super::diffsync::MAX_CHANGE).
+        limit: usize,
+        /// [`MAX_SPANS`](super::diffsync::MAX_SPANS).
+        spans: usize,
+    },
+    /// Only in the paper's mode: diff-match-patch fails on this edit and this text.
+    #[error("the edit cannot be patched into the current text: read the document again")]
+    PatchFailed,
     /// The document to be created exists.
     #[error("there is a document of that name already: open it, or take another name")]
     Exists {
@@ -291,13 +316,13 @@ impl TryFrom<String> for Tag {
     }
 }
 
-impl Default for Editor {
+impl<M> Default for EditorService<M> {
     fn default() -> Self {
-        Self { documents: RedBlackTreeMapSync::new_sync(), size: 0 }
+        Self { documents: RedBlackTreeMapSync::new_sync(), size: 0, merge: PhantomData }
     }
 }
 
-impl Editor {
+impl<M: Merge> EditorService<M> {
     fn document(&self, doc: &DocName) -> Document {
         self.documents.get(&doc.0).cloned().unwrap_or_default()
     }
@@ -370,14 +395,15 @@ impl Editor {
             return Err(Problem::OutOfRange { length });
         }
 
-        let rebased = document.rebase(spans.clone(), base);
+        let restated = M::restate(&document, spans.clone(), base)?;
         let event = Event {
             version: document.version + 1,
             author: context.client,
             tag: tag.0,
             time: context.time,
-            spans: rebased,
+            spans: restated,
         };
+        let length = document.text.len_json();
         let payload = document.accept(event, context.cid).map_err(|error| match error {
             TextError::SplitsSurrogate { at } => {
                 let at = split_at_base(&document, &spans, base).unwrap_or(at);
@@ -387,6 +413,9 @@ impl Editor {
             TextError::TooLong { limit } => Problem::TooLong { limit },
         })?;
 
+        if document.text.len_json() > M::MAX_TEXT.max(length) {
+            return Err(Problem::TooLong { limit: M::MAX_TEXT });
+        }
         let version = document.version;
         self.put(doc, document, context)?;
         context.publish(doc.topic(), payload);
@@ -415,7 +444,7 @@ fn split_at_base(document: &Document, spans: &[Span], base: u64) -> Option<usize
     })
 }
 
-impl JsonService for Editor {
+impl<M: Merge> JsonService for EditorService<M> {
     type Operation = Operation;
     type Query = Query;
     type Reply = Reply;

@@ -79,6 +79,24 @@ impl Text {
         Ok(())
     }
 
+    /// The edit that takes the edit `spans` back.
+    ///
+    /// # Errors
+    /// Where a span does not fit.
+    pub(super) fn undo(&self, spans: &[Span]) -> Result<Vec<Span>, TextError> {
+        let (mut added, mut removed) = (0, 0);
+        let mut undo = Vec::with_capacity(spans.len());
+        for span in spans {
+            let (from, to) = (self.position(span.from)?, self.position(span.to)?);
+            let at = span.from + added - removed;
+            let inserted = span.inserted();
+            undo.push(Span::new(at, at + inserted, self.rope.slice(from..to)));
+            added += inserted;
+            removed += span.removed();
+        }
+        Ok(undo)
+    }
+
     /// The rope's position, in characters.
     pub(super) fn position(&self, utf16: usize) -> Result<usize, TextError> {
         if utf16 > self.len_utf16() {

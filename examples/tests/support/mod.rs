@@ -1,5 +1,8 @@
 //! For the editor's tests: the service, spoken to in JSON as a client does.
 
+// Each test uses a part.
+#![allow(dead_code)]
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 use webbft_examples::editor::rebase::Span;
@@ -7,6 +10,9 @@ use webbft_examples::editor::{Editor, Event};
 use webbft_protocol::execution::{Context, Json, Service};
 use webbft_protocol::membership::{Cid, ClientId};
 use webbft_protocol::time::UnixMicros;
+
+pub(crate) mod comparison;
+pub(crate) mod recording;
 
 /// The editor with one document, "d".
 #[derive(Default)]

@@ -1,5 +1,6 @@
 // Against real daemons: `webbft cluster --service kv`, one of whose replicas lies.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { setMaxListeners } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -214,6 +215,8 @@ describe('an abort', { timeout: START_MS }, () => {
       Array.from({ length: MAX_SUBSCRIPTIONS }, (_, index) => `${from} ${index}`);
     const controller = new AbortController();
     const { signal } = controller;
+    // Node warns of more than ten.
+    setMaxListeners(MAX_SUBSCRIPTIONS, signal);
     const aborted = topics('aborted').map((topic) =>
       client.invokeSubscribe(topic, undefined, { signal }),
     );
@@ -229,6 +232,7 @@ describe('an abort', { timeout: START_MS }, () => {
     await expect(late.ready).rejects.toMatchObject({ code: 'ABORTED', outcome: 'not-sent' });
     // The replicas are told by and by, and have room for as many again.
     const later = new AbortController();
+    setMaxListeners(MAX_SUBSCRIPTIONS, later.signal);
     const all = async () => {
       const wanted = topics('wanted').map((topic) =>
         client.invokeSubscribe(topic, undefined, { signal: later.signal }),

@@ -11,11 +11,12 @@ use crate::wire::{Batch, Certificate, Decision};
 
 /// Instances kept at most, as far as a stable checkpoint covers them.
 const MAX_DECISIONS: usize = 100_000;
-/// Their bodies together, in bytes.
-const MAX_BYTES: usize = 256 << 20;
-/// How much more is kept where no checkpoint becomes stable, before this replica gives up on
-/// replicas that miss a decision, so as not to run out of memory.
-const UNCOVERED: usize = 4;
+/// Their bodies together, in bytes. Memory that is used for the first time costs more than what a
+/// replica does with a request: docs/performance.md.
+const MAX_BYTES: usize = 64 << 20;
+/// The same where no checkpoint becomes stable, before this replica gives up on replicas that miss
+/// a decision, so as not to run out of memory.
+const MAX_UNCOVERED: (usize, usize) = (400_000, 1 << 30);
 
 #[derive(Debug)]
 struct Entry {
@@ -64,11 +65,12 @@ impl Decisions {
     }
 
     fn trim(&mut self) {
-        let exceeds = |this: &Self, by: usize| {
-            this.entries.len() > by * MAX_DECISIONS
-                || (this.bytes > by * MAX_BYTES && this.entries.len() > 1)
+        let exceeds = |this: &Self, (decisions, bytes): (usize, usize)| {
+            this.entries.len() > decisions || (this.bytes > bytes && this.entries.len() > 1)
         };
-        while (self.first <= self.covered && exceeds(self, 1)) || exceeds(self, UNCOVERED) {
+        while (self.first <= self.covered && exceeds(self, (MAX_DECISIONS, MAX_BYTES)))
+            || exceeds(self, MAX_UNCOVERED)
+        {
             self.drop_first();
         }
     }

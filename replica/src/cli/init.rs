@@ -23,9 +23,10 @@ pub(super) struct ShapeArgs {
     /// How many replicas.
     #[arg(long, default_value_t = 4)]
     n: usize,
-    /// How many of them may be faulty; n must be at least 3f + 1.
-    #[arg(long, default_value_t = 1)]
-    f: usize,
+    /// How many of them may be faulty; n must be at least 3f + 1. As many as n allows if it is not
+    /// said: 1 of 4, and none of 1, which is the service without replication.
+    #[arg(long)]
+    f: Option<usize>,
     /// The first port for pages and clients; the ports for other replicas are 100 above.
     #[arg(long, default_value_t = 7100, value_name = "PORT")]
     base_port: u16,
@@ -55,8 +56,8 @@ pub(super) struct InitArgs {
 }
 
 impl ShapeArgs {
-    pub(super) const fn f(&self) -> usize {
-        self.f
+    pub(super) fn f(&self) -> usize {
+        self.f.unwrap_or(self.n.saturating_sub(1) / 3)
     }
 
     pub(super) const fn n(&self) -> usize {
@@ -76,9 +77,9 @@ impl ShapeArgs {
                 "there is no service {service:?} in this program; it has: {list}"
             )));
         }
-        Quorums::new(self.n, self.f).map_err(|error| Failure::Usage(error.into()))?;
+        Quorums::new(self.n, self.f()).map_err(|error| Failure::Usage(error.into()))?;
         Ok(Setup {
-            f: self.f,
+            f: self.f(),
             mac: match self.mac {
                 Mac::HmacSha256 => MacAlgorithm::HmacSha256,
                 Mac::HmacSha1 => MacAlgorithm::HmacSha1,

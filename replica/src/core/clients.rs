@@ -1,6 +1,6 @@
 //! The links to clients, on WebSockets and on HTTP: the Noise handshake, MACs, backpressure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -68,8 +68,11 @@ struct Client {
     heard: Instant,
     /// When it last got a sign of life.
     pinged: Instant,
+    /// Is there something to read? Then it stands in [`Clients::readable`].
     readable: bool,
     read_closed: bool,
+    /// Is there something to write? Then it stands in [`Clients::unsent`].
+    unsent: bool,
     /// Gives the place back when the link is gone.
     _permit: Arc<Permit>,
 }
@@ -99,10 +102,10 @@ pub(super) struct Clients {
     links: BTreeMap<usize, Client>,
     /// How many of them are on HTTP.
     http: usize,
-    /// Links with readiness that was not used up.
-    readable: BTreeSet<usize>,
-    /// Links with bytes to be written.
-    unsent: BTreeSet<usize>,
+    /// Links with readiness that was not used up, each once; some may be gone.
+    readable: Vec<usize>,
+    /// Links with bytes to be written, each once; some may be gone.
+    unsent: Vec<usize>,
     next_sweep: Instant,
 }
 
@@ -114,8 +117,8 @@ impl Clients {
             handshake_timeout,
             links: BTreeMap::new(),
             http: 0,
-            readable: BTreeSet::new(),
-            unsent: BTreeSet::new(),
+            readable: Vec::new(),
+            unsent: Vec::new(),
             next_sweep: Instant::ZERO,
         }
     }
@@ -139,8 +142,9 @@ impl Clients {
             debug!(%address, %error, "cannot watch a client's socket");
             return;
         }
-        if link.out_len() > 0 {
-            self.unsent.insert(id);
+        let unsent = link.out_len() > 0;
+        if unsent {
+            self.unsent.push(id);
         }
         let client = Client {
             link,
@@ -152,23 +156,23 @@ impl Clients {
             // Whatever arrived before the registration is seen by reading.
             readable: true,
             read_closed: false,
+            unsent,
             _permit: permit,
         };
         self.http += usize::from(client.link.is_http());
         self.links.insert(id, client);
-        self.readable.insert(id);
+        self.readable.push(id);
     }
 
     /// Notes what the poll found out about a link.
     pub(super) fn ready(&mut self, token: usize, event: &mio::event::Event) {
         let Some(client) = self.links.get_mut(&token) else { return };
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            client.readable = true;
             client.read_closed |= event.is_read_closed() || event.is_error();
-            self.readable.insert(token);
+            note(&mut client.readable, &mut self.readable, token);
         }
         if event.is_writable() && client.link.out_len() > 0 {
-            self.unsent.insert(token);
+            note(&mut client.unsent, &mut self.unsent, token);
         }
     }
 
@@ -176,10 +180,9 @@ impl Clients {
     pub(super) fn link_ready(&mut self, token: usize) {
         let Some(client) = self.links.get_mut(&token) else { return };
         client.link.acknowledge();
-        client.readable = true;
-        self.readable.insert(token);
+        note(&mut client.readable, &mut self.readable, token);
         if client.link.out_len() > 0 {
-            self.unsent.insert(token);
+            note(&mut client.unsent, &mut self.unsent, token);
         }
     }
 
@@ -205,27 +208,26 @@ impl Clients {
         accepts: impl Fn(LinkId) -> bool,
         events: &mut Vec<ClientEvent>,
     ) {
-        for id in self.readable.iter().copied().collect::<Vec<_>>() {
-            let Some(client) = self.links.get_mut(&id) else {
-                self.readable.remove(&id);
-                continue;
-            };
+        let mut ready = std::mem::take(&mut self.readable);
+        ready.retain(|&id| {
+            let Some(client) = self.links.get_mut(&id) else { return false };
             if !client.may_read(id, &accepts) {
-                continue;
+                return true;
             }
             let link = LinkId(id as u64);
             let replica = ServerHandshake { view: &self.view, keypair: &self.keypair };
             let result = client.read(now, link, replica, &welcome, scratch, events);
-            if !client.readable {
-                self.readable.remove(&id);
-            }
+            let readable = client.readable;
             if client.link.out_len() > 0 {
-                self.unsent.insert(id);
+                note(&mut client.unsent, &mut self.unsent, id);
             }
             if let Err(fault) = result {
                 self.fail(now, registry, id, &fault, events);
             }
-        }
+            readable
+        });
+        // Reading makes no other link readable.
+        self.readable = ready;
     }
 
     /// Seals a frame and appends it to its link's bytes.
@@ -234,7 +236,7 @@ impl Clients {
         let Some(client) = self.links.get_mut(&id) else { return };
         if let Stage::Established(replica_link) = &mut client.stage {
             client.link.send(replica_link.seal(frame));
-            self.unsent.insert(id);
+            note(&mut client.unsent, &mut self.unsent, id);
         }
     }
 
@@ -242,6 +244,7 @@ impl Clients {
     pub(super) fn flush(&mut self, registry: &Registry, events: &mut Vec<ClientEvent>) {
         for id in std::mem::take(&mut self.unsent) {
             let Some(client) = self.links.get_mut(&id) else { continue };
+            client.unsent = false;
             let result = match client.link.write() {
                 Ok(_) if client.link.out_len() > MAX_WAITING => Err(io::Error::other(format!(
                     "{} bytes wait for it, too many",
@@ -287,7 +290,7 @@ impl Clients {
                 {
                     client.pinged = now.instant;
                     client.link.ping();
-                    self.unsent.insert(*id);
+                    note(&mut client.unsent, &mut self.unsent, *id);
                 }
                 _ => {}
             }
@@ -304,7 +307,7 @@ impl Clients {
         if matches!(client.stage, Stage::Established(_)) {
             info!(link = id, address = %client.address, %fault, "closing a client link");
             client.close(now, Goodbye::Policy);
-            self.unsent.insert(id);
+            note(&mut client.unsent, &mut self.unsent, id);
         }
     }
 
@@ -312,7 +315,7 @@ impl Clients {
     pub(super) fn close_all(&mut self, now: Now) {
         for (id, client) in &mut self.links {
             client.close(now, Goodbye::Away);
-            self.unsent.insert(*id);
+            note(&mut client.unsent, &mut self.unsent, *id);
         }
     }
 
@@ -348,7 +351,7 @@ impl Clients {
             debug!(link = id, %address, %fault, "refusing a client link");
         }
         client.close(now, Goodbye::Policy);
-        self.unsent.insert(id);
+        note(&mut client.unsent, &mut self.unsent, id);
     }
 
     fn remove(
@@ -359,14 +362,20 @@ impl Clients {
         events: &mut Vec<ClientEvent>,
     ) {
         let Some(mut client) = self.links.remove(&id) else { return };
-        self.readable.remove(&id);
-        self.unsent.remove(&id);
         self.http -= usize::from(client.link.is_http());
         client.link.cut(registry);
         debug!(link = id, address = %client.address, %reason, "client link gone");
         if matches!(client.stage, Stage::Established(_)) {
             events.push(ClientEvent::Disconnected(LinkId(id as u64)));
         }
+    }
+}
+
+/// Puts a link into a list, unless it stands there already.
+fn note(noted: &mut bool, list: &mut Vec<usize>, id: usize) {
+    if !*noted {
+        *noted = true;
+        list.push(id);
     }
 }
 

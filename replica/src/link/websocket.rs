@@ -9,6 +9,9 @@ use webbft_protocol::wire::limits::MAX_CLIENT_FRAME;
 
 use crate::transport::OutBuffer;
 
+/// What tungstenite asks for at a time; larger frames get a buffer of their own size.
+const READ_BUFFER: usize = 4 << 10;
+
 /// Why a client's stream cannot go on: the peer misbehaved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FramingError {
@@ -66,8 +69,8 @@ impl Framing {
     /// A WebSocket whose upgrade is done.
     pub(crate) fn new() -> Self {
         let config = WebSocketConfig::default()
-            // tungstenite zeroes this buffer at every read (DESIGN 10).
-            .read_buffer_size(16 << 10)
+            // tungstenite zeroes what it reads into, at every read, also where nothing has come.
+            .read_buffer_size(READ_BUFFER)
             // Straight into our own buffer, whose length we know.
             .write_buffer_size(0)
             .max_message_size(Some(MAX_CLIENT_FRAME))
@@ -88,7 +91,9 @@ impl Framing {
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, FramingError> {
         loop {
             match self.socket.read() {
-                Ok(Message::Binary(bytes)) => return Ok(Some(bytes)),
+                // tungstenite's is a piece of a larger buffer, which it would hold in memory for as
+                // long as the request in it is kept for replicas that missed it.
+                Ok(Message::Binary(bytes)) => return Ok(Some(Bytes::copy_from_slice(&bytes))),
                 Ok(Message::Text(_)) => return Err(FramingError::Text),
                 Ok(_) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {

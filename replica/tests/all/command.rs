@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::{PATIENCE, free_places};
@@ -101,11 +102,13 @@ fn init_refuses_to_overwrite_and_a_replica_stops_on_sigterm() {
 
 /// A base port of which the ports of four replicas are free.
 fn base_port() -> String {
+    static CALLS: AtomicU16 = AtomicU16::new(0);
     let bind = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port));
     let free = |base: u16| (base..base + 4).all(|p| bind(p).is_ok() && bind(p + 100).is_ok());
-    // From somewhere that depends on the process, so that two runs at once do not meet.
+    // From somewhere that depends on the process and the test, so that no two at once meet.
     let start = 20_000 + u16::try_from(std::process::id() % 100).unwrap() * 100;
-    let base = (start..start + 10_000).step_by(200).find(|base| free(*base));
+    let start = start + 1000 * CALLS.fetch_add(1, Ordering::Relaxed);
+    let base = (start..start + 1000).step_by(200).find(|base| free(*base));
     base.expect("free ports").to_string()
 }
 
@@ -173,6 +176,55 @@ fn a_cluster_serves_until_two_of_its_replicas_are_killed() {
     terminate(cluster.0.id());
     assert_eq!(wait(&mut cluster).code(), Some(0));
     assert!(!path.join("cluster.json").exists(), "it says what is no longer so");
+}
+
+#[test]
+fn a_cluster_of_one_is_the_editor_without_replication() {
+    for service in ["editor", "editor-ds"] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cluster");
+        let (view, port) = (path.join("view.json"), base_port());
+        let start = || {
+            let args = ["cluster", "--service", service, "--n", "1", "--base-port", &port, "--dir"];
+            let mut command = Command::new(WEBBFT);
+            let child = command.args(args).arg(&path).stderr(Stdio::null()).spawn().unwrap();
+            let cluster = Guard(child);
+            wait_for_file(&path.join("cluster.json"));
+            cluster
+        };
+        let run = |how: &str, operation: &str| {
+            let view = view.to_str().unwrap();
+            let output = webbft(&[how, "--view", view, "--timeout", "20s", "-v", operation]);
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            let agreed = text(&output.stderr);
+            assert!(agreed.contains("the same from replicas 0"), "{agreed}");
+            text(&output.stdout)
+        };
+        let mut cluster = start();
+        let edit = |base: u64, spans: &str| {
+            let edit =
+                format!(r#"{{"op":"edit","doc":"d","base":{base},"tag":"","spans":[{spans}]}}"#);
+            run("invoke", &edit)
+        };
+        assert_eq!(run("invoke", r#"{"op":"create","doc":"d"}"#), "{\"ok\":{\"version\":0}}\n");
+        let hello = r#"{"from":0,"to":0,"insert":"hello"}"#;
+        assert_eq!(edit(0, hello), "{\"ok\":{\"version\":1}}\n");
+        // Both know version 1.
+        let (front, end) =
+            (r#"{"from":0,"to":1,"insert":"J"}"#, r#"{"from":5,"to":5,"insert":"!"}"#);
+        assert_eq!(edit(1, front), "{\"ok\":{\"version\":2}}\n");
+        assert_eq!(edit(1, end), "{\"ok\":{\"version\":3}}\n");
+        let read = r#"{"op":"read","doc":"d"}"#;
+        let text = "{\"ok\":{\"version\":3,\"text\":\"Jello!\"}}\n";
+        assert_eq!(run("query", read), text);
+        terminate(cluster.0.id());
+        assert_eq!(wait(&mut cluster).code(), Some(0));
+
+        let mut cluster = start();
+        assert_eq!(run("query", read), text, "as it was when it stopped");
+        terminate(cluster.0.id());
+        assert_eq!(wait(&mut cluster).code(), Some(0));
+    }
 }
 
 #[test]

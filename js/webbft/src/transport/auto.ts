@@ -1,4 +1,4 @@
-import type { Link, LinkHandlers, Transport } from './transport.js';
+import type { Transport } from './transport.js';
 
 /** How a link is carried. */
 export type TransportKind = 'websocket' | 'http';
@@ -61,54 +61,37 @@ export function autoTransport(webSocket: Transport, http: Transport): Dialler {
     open(url, handlers) {
       const replica = known(url);
       const { kind } = replica;
-      return watched(transports[kind], url, handlers, kind === 'websocket' ? PATIENCE_MS : 0, {
-        opened: () => {
+      let opening = true;
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const link = transports[kind].open(url, {
+        opened() {
+          clearTimeout(timer);
+          opening = false;
           replica.works = true;
           replica.failures = 0;
+          handlers.opened();
         },
-        failed: () => failed(replica, kind, 1),
-        late: () => failed(replica, kind, MAX_FAILURES),
+        message: (bytes) => handlers.message(bytes),
+        closed(reason) {
+          clearTimeout(timer);
+          if (opening) failed(replica, kind, 1);
+          handlers.closed(reason);
+        },
       });
-    },
-  };
-}
-
-/** A link of whose opening, or failing to open, `outcome` is told. */
-function watched(
-  transport: Transport,
-  url: string,
-  handlers: LinkHandlers,
-  patience: number,
-  outcome: { opened(): void; failed(): void; late(): void },
-): Link {
-  let timer: ReturnType<typeof setTimeout> | undefined;
-  let opening = true;
-  const link = transport.open(url, {
-    opened: () => {
-      opening = false;
-      clearTimeout(timer);
-      outcome.opened();
-      handlers.opened();
-    },
-    message: (bytes) => handlers.message(bytes),
-    closed: (reason) => {
-      clearTimeout(timer);
-      if (opening) outcome.failed();
-      handlers.closed(reason);
-    },
-  });
-  if (patience > 0) {
-    timer = setTimeout(() => {
-      link.close();
-      outcome.late();
-      handlers.closed(new Error(`no WebSocket opened within ${patience} ms`));
-    }, patience);
-  }
-  return {
-    send: (message) => link.send(message),
-    close() {
-      clearTimeout(timer);
-      link.close();
+      if (kind === 'websocket') {
+        timer = setTimeout(() => {
+          link.close();
+          failed(replica, kind, MAX_FAILURES);
+          handlers.closed(new Error(`no WebSocket opened within ${PATIENCE_MS} ms`));
+        }, PATIENCE_MS);
+      }
+      return {
+        send: (message) => link.send(message),
+        close() {
+          clearTimeout(timer);
+          link.close();
+        },
+      };
     },
   };
 }

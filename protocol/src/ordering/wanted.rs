@@ -27,8 +27,12 @@ impl Patience {
     }
 }
 
-/// Ticks until it is asked for again doubles with each time, up to this.
-const MAX_TICKS: u32 = 16;
+/// Ticks until it is asked of the next one. The last of f + 1 vouchers must have been asked well
+/// before anybody's time-out is over (rule S8).
+const SOON: u32 = 4;
+/// After so many times nobody seems to have it to give, and it is asked for less often.
+const PATIENT_AFTER: u32 = 8;
+const LATER: u32 = 16;
 
 #[derive(Debug, Default)]
 struct Wait {
@@ -92,7 +96,8 @@ impl WantedBodies {
             let vouch = Vouch { id, digest };
             let ticks = match wait.asked {
                 0 => patience(&vouch).ticks(),
-                asked => (2_u32 << asked.min(4)).min(MAX_TICKS),
+                1..=PATIENT_AFTER => SOON,
+                _ => LATER,
             };
             if wait.ticks >= ticks {
                 due.push((vouch, wait.asked));
@@ -122,12 +127,12 @@ mod tests {
         let patience =
             |it: &Vouch| if it.id.number == 1 { Patience::Little } else { Patience::Much };
         let mut asked = Vec::new();
-        for tick in 1..=50 {
+        for tick in 1..=60 {
             asked.extend(wanted.tick(patience).iter().map(|(it, _)| (it.id.number, tick)));
         }
         let times = |number| asked.iter().filter(move |it| it.0 == number).map(|it| it.1);
-        assert_eq!(times(1).collect::<Vec<_>>(), [2, 6, 14, 30, 46]);
-        assert_eq!(times(2).collect::<Vec<_>>(), [10, 14, 22, 38]);
+        assert_eq!(times(1).collect::<Vec<_>>(), [2, 6, 10, 14, 18, 22, 26, 30, 34, 50]);
+        assert_eq!(times(2).collect::<Vec<_>>(), [10, 14, 18, 22, 26, 30, 34, 38, 42, 58]);
         wanted.remove(vouch(1).id, vouch(1).digest);
         wanted.remove(vouch(2).id, vouch(2).digest);
         assert!(wanted.is_empty());

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use webbft_protocol::client::{CallError as ProtocolCallError, Evidence, InvokeError, Outcome};
-use webbft_protocol::client::{LinkState, Status, SuspectReason};
+use webbft_protocol::client::{LinkState, ReplicaInfo, Status, SuspectReason};
 use webbft_protocol::membership::{ReplicaId, ViewError};
-use webbft_protocol::wire::TopicError;
+use webbft_protocol::wire::{HelloRefusal, TopicError};
 
 use crate::code::Code;
 
@@ -96,10 +96,11 @@ impl ConnectError {
 /// Too few replicas are connected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no quorum: {connected} of the {needed} replicas needed are connected{}",
+    "no quorum: {connected} of the {needed} replicas needed are connected{}{}",
     if .unreachable.is_empty() { String::new() } else {
         format!("; not connected: {}", .unreachable.join(", "))
-    }
+    },
+    .obstacle.map_or_else(String::new, |obstacle| format!("; they {obstacle}"))
 )]
 pub struct NoQuorum {
     /// Replicas with an open link.
@@ -108,30 +109,74 @@ pub struct NoQuorum {
     pub needed: usize,
     /// URLs of the others.
     pub unreachable: Vec<String>,
-    /// How many of them answer without holding the key that the view names.
-    pub unauthenticated: usize,
+    /// What keeps them from being connected, where with this view there is no quorum to be had.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// What makes replicas useless to a client, until somebody does something about it. Whoever says so
+/// may be lying, though.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// The caller: the view is not the current one.
+    #[error("are in another view: start a client with the current one")]
+    View,
+    /// The caller: the view is of another service.
+    #[error("belong to another service: take the view of yours")]
+    Service,
+    /// The replicas or this client are out of date.
+    #[error("speak another version of the protocol: update this client or them")]
+    Version,
+    /// The caller's view is wrong, or somebody is in the replicas' place.
+    #[error("do not prove the keys in the view: is it theirs, or somebody in their place?")]
+    Key,
+}
+
+impl Obstacle {
+    /// What went wrong, in one word.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::View | Self::Service => Code::View,
+            Self::Version => Code::Protocol,
+            Self::Key => Code::Auth,
+        }
+    }
+
+    fn of(replica: &ReplicaInfo) -> Option<Self> {
+        match replica.refused {
+            Some(HelloRefusal::View(_)) => Some(Self::View),
+            Some(HelloRefusal::Service(_)) => Some(Self::Service),
+            Some(HelloRefusal::Version(_)) => Some(Self::Version),
+            Some(HelloRefusal::Key) => Some(Self::Key),
+            Some(HelloRefusal::Busy) | None => {
+                let reason = replica.suspect.map(|suspicion| suspicion.reason);
+                (reason == Some(SuspectReason::BadAuth)).then_some(Self::Key)
+            }
+        }
+    }
 }
 
 impl NoQuorum {
     pub(crate) fn of(status: &Status) -> Self {
         let missing = || status.replicas.iter().filter(|it| it.state != LinkState::Open);
+        let found: Vec<Obstacle> = missing().filter_map(Obstacle::of).collect();
+        let most = |obstacle: &Obstacle| found.iter().filter(|other| *other == obstacle).count();
+        let in_vain = status.n - found.len() < status.needed;
         Self {
             connected: status.connected,
             needed: status.needed,
             unreachable: missing().map(|replica| replica.url.clone()).collect(),
-            unauthenticated: missing()
-                .filter(|it| it.suspect.is_some_and(|it| it.reason == SuspectReason::BadAuth))
-                .count(),
+            obstacle: found.iter().copied().max_by_key(most).filter(|_| in_vain),
         }
     }
 
-    /// What went wrong, in one word: [`Code::Auth`] where with these keys there is no quorum to be
-    /// had, [`Code::Offline`] where no replica is connected.
+    /// What went wrong, in one word: that of the obstacle where there is one, otherwise
+    /// [`Code::Offline`] where no replica is connected.
     #[must_use]
     pub const fn code(&self) -> Code {
-        let n = self.connected + self.unreachable.len();
-        if n - self.unauthenticated < self.needed {
-            Code::Auth
+        if let Some(obstacle) = self.obstacle {
+            obstacle.code()
         } else if self.connected == 0 {
             Code::Offline
         } else {
@@ -181,6 +226,7 @@ impl CallError {
                 | InvokeError::AlreadySubscribed,
             )
             | Self::Topic(_) => Code::Input,
+            Self::Offline(NoQuorum { obstacle: Some(obstacle), .. }) => obstacle.code(),
             Self::Offline(_) => Code::Offline,
             Self::Failed { error, .. } => match error {
                 ProtocolCallError::Timeout => Code::Timeout,

@@ -108,7 +108,7 @@ pub use call::{Call, CallId, Reply};
 pub use code::Code;
 pub use config::{Config, Identity, Offline, Overflow, Roots, SubscribeOptions, Transport};
 use driver::{Clock, Command, Driver, Joining, Kind};
-pub use error::{CallError, ConnectError, NoQuorum, StartError, SubscriptionError};
+pub use error::{CallError, ConnectError, NoQuorum, Obstacle, StartError, SubscriptionError};
 pub use events::{ClientEvent, Events, ReconnectCause, VotesKind};
 #[cfg(feature = "json")]
 pub use json::{Operation, OperationCall, OperationError};

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::service::{Answer, Context, Publication, Service};
 use super::sessions::{CachedReply, Sessions};
@@ -256,8 +255,7 @@ impl<S: Service> Executor<S> {
         let key = id.session_key();
         match &ordered.request.operation {
             Operation::Execute(payload) => {
-                let seed = operation_seed(hash, ordered.digest);
-                match self.run(payload, id, cid, seed) {
+                match self.run(payload, id, cid, (hash, ordered.digest)) {
                     Some((result, publications)) => {
                         for (topic, payload) in publications {
                             executed.events.push(self.topics.publish(topic, payload, view, cid));
@@ -300,11 +298,11 @@ impl<S: Service> Executor<S> {
         payload: &[u8],
         id: RequestId,
         cid: Cid,
-        seed: [u8; 32],
+        seed: (Digest, Digest),
     ) -> Option<(Vec<u8>, Publications)> {
         let before = self.service.clone();
         let mut published = Vec::new();
-        let mut context = Context::new(id.client, cid, self.time, seed, &mut published);
+        let mut context = Context::of_request(id.client, cid, self.time, seed, &mut published);
         let service = &mut self.service;
         // Unwind safety: whatever state the panic leaves behind is thrown away.
         let outcome = catch_unwind(AssertUnwindSafe(|| service.execute(payload, &mut context)));
@@ -352,14 +350,4 @@ fn publishable(published: Vec<Publication>) -> Option<Publications> {
             (payload.len() <= MAX_RESULT).then_some((Topic::new(topic).ok()?, payload))
         })
         .collect()
-}
-
-/// The agreed seed of one operation: the decided hash and the request's digest, which differs
-/// from every other in the batch.
-fn operation_seed(hash: Digest, request: Digest) -> [u8; 32] {
-    let mut hasher = Sha256::new();
-    hasher.update(b"webbft seed v1");
-    hasher.update(hash.0);
-    hasher.update(request.0);
-    hasher.finalize().into()
 }

@@ -1,8 +1,9 @@
 //! What a user of WebBFT writes: a deterministic service.
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
-use crate::membership::{Cid, ClientId};
+use crate::membership::{Cid, ClientId, Digest};
 use crate::time::UnixMicros;
 
 /// A deterministic state machine that every replica runs.
@@ -77,8 +78,15 @@ pub struct Context<'a> {
     /// The agreed time of the batch, in microseconds since the Unix epoch; strictly increasing
     /// from batch to batch, never ahead of a correct clock by more than the allowed drift.
     pub time: UnixMicros,
-    seed: [u8; 32],
+    seed: Seed,
     published: &'a mut Vec<Publication>,
+}
+
+/// Where the seed comes from: few operations want it, and a hash costs time.
+#[derive(Debug, Clone, Copy)]
+enum Seed {
+    Given([u8; 32]),
+    Derived { hash: Digest, request: Digest },
 }
 
 /// An event that an operation published.
@@ -100,7 +108,19 @@ impl<'a> Context<'a> {
         seed: [u8; 32],
         published: &'a mut Vec<Publication>,
     ) -> Self {
-        Self { client, cid, time, seed, published }
+        Self { client, cid, time, seed: Seed::Given(seed), published }
+    }
+
+    /// With the seed of a request in a decided batch: the hash of that and the request's digest,
+    /// which differs from every other in the batch (rule N6).
+    pub(super) fn of_request(
+        client: ClientId,
+        cid: Cid,
+        time: UnixMicros,
+        (hash, request): (Digest, Digest),
+        published: &'a mut Vec<Publication>,
+    ) -> Self {
+        Self { client, cid, time, seed: Seed::Derived { hash, request }, published }
     }
 
     /// 32 bytes agreed on by the replicas, different for every operation.
@@ -109,7 +129,16 @@ impl<'a> Context<'a> {
     /// mind: good for shuffling and identifiers, not for lotteries with stakes.
     #[must_use]
     pub fn seed(&self) -> [u8; 32] {
-        self.seed
+        match self.seed {
+            Seed::Given(seed) => seed,
+            Seed::Derived { hash, request } => {
+                let mut hasher = Sha256::new();
+                hasher.update(b"webbft seed v1");
+                hasher.update(hash.0);
+                hasher.update(request.0);
+                hasher.finalize().into()
+            }
+        }
     }
 
     /// Publishes an event: it gets the topic's next number and goes to every subscriber once the

@@ -66,6 +66,8 @@ pub struct Admission {
     wanted: WantedBodies,
     /// Peers some of whose vouches had to be ignored because this replica lags (rule A3).
     ignored: ReplicaSet,
+    /// Sessions in which a request has been admitted since they were asked for.
+    newly_admitted: Vec<SessionKey>,
     /// New sessions that can no longer begin, and about which clients' links have to be told.
     expired: Vec<SessionKey>,
 }
@@ -85,6 +87,7 @@ impl Admission {
             outbox: Outbox::default(),
             wanted: WantedBodies::default(),
             ignored: ReplicaSet::EMPTY,
+            newly_admitted: Vec::new(),
             expired: Vec::new(),
         }
     }
@@ -178,9 +181,10 @@ impl Admission {
         }
         let mut outcome = Ok(());
         for group in groups {
+            let last = sessions.last_number(&group.session_key());
             for vouch in group.vouches() {
                 let born = if vouch.id.number == 1 { group.born } else { UnixMicros::ZERO };
-                if let Err(fault) = self.handle_vouch(peer, vouch, born, sessions) {
+                if let Err(fault) = self.handle_vouch(peer, vouch, born, last, sessions) {
                     outcome = Err(fault);
                 }
             }
@@ -193,10 +197,10 @@ impl Admission {
         peer: usize,
         Vouch { id, digest }: Vouch,
         born: UnixMicros,
+        last: Option<u64>,
         sessions: &Sessions,
     ) -> Result<(), VouchFault> {
         let key = id.session_key();
-        let last = sessions.last_number(&key);
         if id.number <= last.unwrap_or(0) {
             return Ok(());
         }
@@ -218,24 +222,29 @@ impl Admission {
             }
             self.new_sessions[peer].insert(born, key);
         }
-        let most = self.quorums.surely_answering();
+        let (me, one_correct) = (self.me, self.quorums.one_correct());
+        let (most, enough) = (self.quorums.surely_answering(), self.quorums.vouchers());
         let number = self.number_mut(id, last);
         let known = number.candidate(&digest).is_some_and(|known| known.vouchers.contains(peer));
         if !known && number.vouched_by(peer) >= most {
             return Err(VouchFault::Digests);
         }
         let candidate = number.candidate_or_new(digest);
+        let before = candidate.is_admitted(me, enough);
         candidate.vouchers.insert(peer);
         candidate.ever.insert(peer);
+        let newly_admitted = !before && candidate.is_admitted(me, enough);
         let (ever, held) = (candidate.ever.len(), candidate.body.is_some());
-        if ever >= self.quorums.one_correct() {
+        if ever >= one_correct && !candidate.vouchers.contains(me) {
             if held {
                 self.vouch(id, digest, sessions);
-            } else if ever == self.quorums.one_correct() {
+            } else if ever == one_correct {
                 self.wanted.insert(id, digest);
             }
         }
-        self.queue_admitted(key, sessions);
+        if newly_admitted {
+            self.handle_admitted(key, sessions);
+        }
         Ok(())
     }
 
@@ -306,7 +315,10 @@ impl Admission {
     /// Drops a session's numbers up to `last`.
     fn drop_ordered(&mut self, key: SessionKey, last: u64) {
         let Some(session) = self.pending.get_mut(&key) else { return };
-        for (number, dropped) in remove_up_to(&mut session.numbers, last) {
+        while let Some(first) = session.numbers.first_entry()
+            && *first.key() <= last
+        {
+            let (number, dropped) = first.remove_entry();
             for candidate in dropped.candidates {
                 self.wanted.remove(key.request(number), candidate.digest);
             }
@@ -347,6 +359,7 @@ impl Admission {
             // Others ignore it until this replica vouches for number 1, and would ask for ever.
             return;
         }
+        let enough = self.quorums.vouchers();
         let candidate = self.number_mut(id, last).candidate_or_new(digest);
         if candidate.vouchers.contains(me) {
             return;
@@ -354,11 +367,14 @@ impl Admission {
         candidate.vouchers.insert(me);
         candidate.ever.insert(me);
         let born = claimed_birth(id.number, candidate);
+        let admitted = candidate.is_admitted(me, enough);
         if last.is_none() && id.number == 1 {
             self.new_sessions[me].insert(born, id.session_key());
         }
         self.outbox.push(Vouch { id, digest }, born);
-        self.queue_admitted(key, sessions);
+        if admitted {
+            self.handle_admitted(key, sessions);
+        }
         if id.number == 1 {
             self.vouch_for_session(&key, sessions);
         }
@@ -479,24 +495,36 @@ impl Admission {
         session.numbers.entry(id.number).or_default()
     }
 
-    /// Admitted: body held, and 2f + 1 replicas vouch at present, this one among them (rule A4).
+    /// The digest of a number that is admitted.
     fn admitted<'a>(&self, number: &'a PendingNumber) -> Option<(Digest, &'a Body)> {
-        number.candidates.iter().find_map(|candidate| {
-            let vouched = candidate.vouchers.contains(self.me)
-                && candidate.vouchers.len() >= self.quorums.vouchers();
-            candidate.body.as_ref().filter(|_| vouched).map(|body| (candidate.digest, body))
-        })
+        let enough = self.quorums.vouchers();
+        let mut candidates = number.candidates.iter();
+        let admitted = candidates.find(|known| known.is_admitted(self.me, enough))?;
+        admitted.body.as_ref().map(|body| (admitted.digest, body))
     }
 
     fn pending_number(&self, id: &RequestId) -> Option<&PendingNumber> {
         self.pending.get(&id.session_key())?.numbers.get(&id.number)
     }
 
+    /// A request of this session has just been admitted.
+    fn handle_admitted(&mut self, key: SessionKey, sessions: &Sessions) {
+        self.newly_admitted.push(key);
+        self.queue_admitted(key, sessions);
+    }
+
+    /// Sessions in which a request has been admitted: a leader timer may begin to run (rule A5).
+    /// Forgets them.
+    pub fn take_newly_admitted(&mut self) -> Vec<SessionKey> {
+        std::mem::take(&mut self.newly_admitted)
+    }
+
     /// Puts the session's next numbers into the queue as far as they are admitted.
     fn queue_admitted(&mut self, key: SessionKey, sessions: &Sessions) {
+        let last = sessions.last_number(&key).unwrap_or(0);
         loop {
             let Some(session) = self.pending.get(&key) else { return };
-            let next = session.queued.max(sessions.last_number(&key).unwrap_or(0)) + 1;
+            let next = session.queued.max(last) + 1;
             let admitted =
                 session.numbers.get(&next).is_some_and(|number| self.admitted(number).is_some());
             if !admitted {
@@ -649,13 +677,4 @@ impl Admission {
 fn claimed_birth(number: u64, candidate: &Candidate) -> UnixMicros {
     let body = candidate.body.as_ref().filter(|_| number == 1);
     body.map_or(UnixMicros::ZERO, |body| body.request.born)
-}
-
-/// Removes and gives the entries with keys up to and including `number`.
-fn remove_up_to(
-    numbers: &mut BTreeMap<u64, PendingNumber>,
-    number: u64,
-) -> BTreeMap<u64, PendingNumber> {
-    let kept = numbers.split_off(&(number + 1));
-    std::mem::replace(numbers, kept)
 }

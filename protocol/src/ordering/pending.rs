@@ -31,6 +31,11 @@ impl Candidate {
     pub(super) const fn new(digest: Digest) -> Self {
         Self { digest, vouchers: ReplicaSet::EMPTY, ever: ReplicaSet::EMPTY, body: None }
     }
+
+    /// Admitted: body held, and 2f + 1 replicas vouch at present, this one among them (rule A4).
+    pub(super) const fn is_admitted(&self, me: usize, vouchers: usize) -> bool {
+        self.body.is_some() && self.vouchers.contains(me) && self.vouchers.len() >= vouchers
+    }
 }
 
 /// All digests under one number.

@@ -47,9 +47,6 @@ impl<S: Service> Replica<S> {
     pub(super) fn send_vouches_to_leader(&mut self) {
         let leader = self.consensus.leader();
         for groups in self.admission.outbox().take_leader() {
-            for group in &groups {
-                self.update_leader_timer(group.session_key());
-            }
             if leader != self.me {
                 let message = PeerMessage::Vouches { replace: false, groups };
                 self.send(ReplicaSet::one(leader), message);

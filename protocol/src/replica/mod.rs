@@ -276,10 +276,6 @@ impl<S: Service> Replica<S> {
                     for key in keys {
                         self.update_leader_timer(key);
                     }
-                } else {
-                    for group in &groups {
-                        self.update_leader_timer(group.session_key());
-                    }
                 }
                 if self.admission.has_ignored() {
                     self.set_timer(Timer::AskForVouches, self.parameters.fetch_retry);

@@ -40,6 +40,9 @@ impl<S: Service> Replica<S> {
             self.misbehaved(peer, PeerFault::Consensus(fault));
         }
         self.hold_client_frames();
+        for key in self.admission.take_newly_admitted() {
+            self.update_leader_timer(key);
+        }
         self.send_vouches_to_leader();
         if self.admission.outbox().has_others() {
             self.set_timer(Timer::SendVouches, self.parameters.vouch_delay);

@@ -254,8 +254,9 @@ async fn connect(view: &View, args: &ServiceArgs) -> anyhow::Result<Client> {
     let client = Client::start(config(view, args))?;
     match client.ready(args.timeout).await {
         Ok(()) => Ok(client),
-        Err(NoQuorum { connected, needed, unreachable, .. }) => {
+        Err(NoQuorum { connected, needed, unreachable, obstacle }) => {
             let error = no_quorum(connected, view.n(), needed);
+            let error = obstacle.map_or(error, |why| anyhow!("the replicas {why}"));
             Err(error.context(format!("no answer from {}", unreachable.join(", "))))
         }
     }

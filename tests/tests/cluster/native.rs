@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use webbft_client::{
-    Code, Operation, OperationError, Outcome, SubscribeOptions, SubscriptionEvent, Transport,
+    CallError, Client, Code, Config, NoQuorum, Obstacle, Offline, Operation, OperationError,
+    Outcome, SubscribeOptions, SubscriptionEvent, Transport,
 };
+use webbft_protocol::membership::{ServiceId, View, ViewNumber};
 
 use crate::support::{Cluster, Options, PATIENCE};
 
@@ -86,6 +88,45 @@ async fn operations_and_events_are_typed() {
     let error = tokio::time::timeout(PATIENCE, wrong.next()).await.unwrap().unwrap_err();
     assert_eq!(error.code(), Code::Decode, "{error}");
     assert!(matches!(wrong.next().await, Ok(None)));
+}
+
+/// What a client of this view is told by a call that does not wait, as soon as it is told `code`.
+async fn refusal(view: View, code: Code) -> CallError {
+    let client = Client::start(Config::new(view)).unwrap();
+    let told = async {
+        let mut status = client.watch_status();
+        loop {
+            let error = client.invoke("").offline(Offline::Fail).await.unwrap_err();
+            if error.code() == code {
+                return error;
+            }
+            status.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("a reason")
+}
+
+#[tokio::test]
+async fn a_view_that_is_not_the_replicas_is_named() {
+    let cluster = Cluster::start(&Options::default());
+    let of_another_service = View { service: ServiceId([7; 16]), ..cluster.view.clone() };
+    let another = View { number: ViewNumber(9), ..cluster.view.clone() };
+    let mut other_keys = cluster.view.clone();
+    for (index, member) in other_keys.members.iter_mut().enumerate() {
+        member.noise_key = cluster.view.members[(index + 1) % 4].noise_key;
+    }
+    for (view, code, obstacle) in [
+        (of_another_service, Code::View, Obstacle::Service),
+        (another, Code::View, Obstacle::View),
+        (other_keys, Code::Auth, Obstacle::Key),
+    ] {
+        let error = refusal(view, code).await;
+        let CallError::Offline(NoQuorum { connected: 0, obstacle: Some(why), .. }) = &error else {
+            panic!("{error:?}");
+        };
+        assert_eq!((*why, error.outcome()), (obstacle, Outcome::NotSent));
+        assert!(error.to_string().ends_with(&format!("; they {why}")), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -25,8 +25,7 @@ impl Consensus {
     ) -> Option<Decided> {
         self.wanted = None;
         self.prove_by_count();
-        let next_has_begun = self.instances.keys().next_back() > Some(&self.last);
-        if next_has_begun {
+        if self.next_has_begun() {
             // Not even a moment is waited for the ACCEPTs that are still missing.
             self.prove();
         }
@@ -38,6 +37,17 @@ impl Consensus {
             self.try_accept(cid);
         }
         if self.proven == self.last { self.try_decide(cid, admission) } else { None }
+    }
+
+    /// Is there something about the next instance that this replica may have to vote on? The
+    /// leader's own WRITE is not urgent as long as it is alone with its proposal.
+    fn next_has_begun(&self) -> bool {
+        let me = ReplicaSet::one(self.config.me);
+        let mut later = self.instances.range(self.last.next()..);
+        later.any(|(_, instance)| {
+            let proposed = instance.proposal.is_some() && !self.leads();
+            proposed || !instance.heard_from().is_within(me)
+        })
     }
 
     /// Writes the proposal once rule A7 allows it; a missing vouch or body, or a time ahead of

@@ -77,7 +77,10 @@ fn a_mute_voucher_does_not_keep_a_body_away() {
     let asked = asked(&mut net, 500);
     let id = entry(&body).id;
     assert!(asked.iter().all(|(.., ids)| *ids == [id]), "{asked:?}");
-    assert_eq!(asked.iter().map(|&(after, ..)| after).collect::<Vec<_>>(), [30, 90, 150, 210, 270, 330, 390, 450]);
+    assert_eq!(
+        asked.iter().map(|&(after, ..)| after).collect::<Vec<_>>(),
+        [30, 90, 150, 210, 270, 330, 390, 450]
+    );
     let mut peers: Vec<usize> = asked[..3].iter().map(|&(_, peer, _)| peer).collect();
     peers.sort_unstable();
     assert_eq!(peers, [0, 1, 2]);

@@ -121,6 +121,50 @@ test('votes on others’ edits are counted to the last one', async () => {
   noErrors([one, two]);
 });
 
+/** The names on others' cursors, and the text before each cursor. */
+const cursors = (editor) =>
+  editor.page.$$eval('.cm-caret', (carets) =>
+    carets.map((caret) => {
+      const before = document.createRange();
+      before.selectNodeContents(caret.closest('.cm-line'));
+      before.setEndBefore(caret);
+      return [caret.textContent, before.toString()];
+    }),
+  );
+
+async function untilCursors(editor, expected) {
+  await until(
+    `${editor.name} shows the cursors ${JSON.stringify(expected)}`,
+    async () => JSON.stringify(await cursors(editor)) === JSON.stringify(expected),
+    { limitMs: LONG_MS, otherwise: async () => JSON.stringify(await cursors(editor)) },
+  );
+}
+
+test('people see each other by name, where each is, and that one leaves', async () => {
+  const ada = await open('Ada', 0, 'people');
+  const ben = await open('Ben', 1, 'people');
+  for (const editor of [ada, ben]) await editor.page.fill('#my-name', editor.name);
+  await append(ada, 'one two');
+  await untilAllHold([ada, ben], 'one two');
+  await ben.press('Control+Home');
+  await untilCursors(ben, [['Ada', 'one two']]);
+  await untilCursors(ada, [['Ben', '']]);
+  // What is written before a cursor moves it along; what is selected is shown as well.
+  await ben.type('zero ');
+  await untilCursors(ben, [['Ada', 'zero one two']]);
+  await untilCursors(ada, [['Ben', 'zero ']]);
+  await ada.press('Shift+Control+ArrowLeft');
+  await untilCursors(ben, [['Ada', 'zero one ']]);
+  assert.equal(await ben.page.textContent('.cm-others-selection'), 'two');
+  assert.deepEqual(
+    await ben.page.$$eval('.people li', (rows) => rows.map((row) => row.textContent)),
+    ['Ada'],
+  );
+  await ada.page.close({ runBeforeUnload: false });
+  await untilCursors(ben, []);
+  noErrors([ben]);
+});
+
 test('a replica is killed and restarted by the buttons, and catches up', async () => {
   const one = await open('page one', 0, 'kill');
   await press(one, 2, 'Kill');

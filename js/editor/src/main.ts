@@ -6,9 +6,11 @@ import './style/editor.css';
 import './style/panel.css';
 import './style/past.css';
 import './style/documents.css';
+import './style/people.css';
 
 import { type Client, createClient, type Status, type View } from 'webbft';
 import { Claims } from './claims.ts';
+import { Company } from './company.ts';
 import { Controls } from './controls.ts';
 import { type Action, Demo } from './demo.ts';
 import { Past } from './past.ts';
@@ -21,6 +23,7 @@ import { byId, setText } from './ui/dom.ts';
 import { Editor } from './ui/editor.ts';
 import { drawBrand, drawHeader } from './ui/header.ts';
 import { Panel } from './ui/panel.ts';
+import { colourOf, nameOf } from './ui/people.ts';
 import { failure, suspicion } from './ui/words.ts';
 import { VoteBook } from './votes.ts';
 import { askAlone } from './witness.ts';
@@ -106,6 +109,7 @@ class Page {
   #client: Client<EditorService> | null = null;
   #session: Session | null = null;
   #editor: Editor | null = null;
+  #company: Company | null = null;
   #past: Past | null = null;
   #failure: string | null = null;
   #notice: string | null = null;
@@ -166,6 +170,14 @@ class Page {
     this.#view = view;
     const client = createClient<EditorService>({ view });
     this.#client = client;
+    const company = new Company({
+      client,
+      doc: this.#doc,
+      here: () => this.#here(),
+      changed: () => this.#drawSoon(),
+    });
+    this.#company = company;
+    this.#panel.meet(company);
     const session = new Session(client, this.#doc, {
       opened: (text) => {
         byId('loading').remove();
@@ -174,12 +186,17 @@ class Page {
           text,
           label: `Shared text of document ${this.#doc}`,
           changed: (changes) => session.local(changes),
+          moved: () => this.#company?.moved(),
         });
         this.#editor.focus();
+        company.start();
         this.#openPast(client);
       },
       apply: (changes, remote) => this.#editor?.apply(changes, remote),
-      accepted: (event) => this.#past?.accepted(event),
+      accepted: (event, agreed) => {
+        company.accepted(event.version, agreed);
+        this.#past?.accepted(event);
+      },
       confirmed: (confirmation) => {
         this.#panel.confirmed(confirmation);
         const { evidence, own, version } = confirmation;
@@ -218,6 +235,30 @@ class Page {
     addEventListener('beforeunload', (event) => {
       if (session.pending && !this.#failure) event.preventDefault();
     });
+  }
+
+  /** The user's selection, in the confirmed text. */
+  #here() {
+    const [sync, selection] = [this.#session?.sync, this.#editor?.selection];
+    if (!sync || !selection) return null;
+    const { version } = sync;
+    const [anchor, head] = [sync.toConfirmed(selection.anchor), sync.toConfirmed(selection.head)];
+    return { version, anchor, head };
+  }
+
+  /** Others who have the document open, and where they are in the visible text. */
+  #drawPeople(): void {
+    const sync = this.#session?.sync;
+    if (!sync || !this.#company) return;
+    const people = this.#company.people(sync.version, sync.confirmed.length);
+    this.#panel.drawPeople(people);
+    const cursors = people.flatMap(({ client, name, selection }) => {
+      if (!selection) return [];
+      const [anchor, head] = [sync.toVisible(selection.anchor), sync.toVisible(selection.head)];
+      const colour = colourOf(client, undefined);
+      return [{ name: name || nameOf(client, undefined), colour, anchor, head }];
+    });
+    this.#editor?.show(cursors);
   }
 
   #nameDocument(): void {
@@ -303,6 +344,7 @@ class Page {
       this.#panel.draw(status);
     }
     this.#editor?.mark(this.#session?.sync?.unconfirmedRanges() ?? []);
+    this.#drawPeople();
   }
 
   /** Whether changes have been unconfirmed for `ms`; draws again when that may become so. */

@@ -7,6 +7,7 @@ import type { ChangeSet, Text } from '@codemirror/state';
 import type { Client, Evidence, Message } from 'webbft';
 import { isSurvivable, serviceError } from './errors.ts';
 import type { EditEvent, EditorService, ServiceError } from './service.ts';
+import { toChanges } from './spans.ts';
 import { type Batch, type Incoming, Sync } from './sync.ts';
 import { callSubject, eventSubject, type Subject } from './votes.ts';
 
@@ -34,7 +35,7 @@ export interface SessionListener {
   /** Apply these changes to the visible text; `remote` is false for corrections of own changes. */
   apply(changes: ChangeSet, remote: boolean): void;
   /** An edit has become part of the agreed text; in the order of their versions. */
-  accepted(event: EditEvent): void;
+  accepted(event: EditEvent, agreed: ChangeSet): void;
   /** An edit was agreed on. */
   confirmed(confirmation: Confirmation): void;
   /** The replicas refused the last local changes, which were taken back. */
@@ -263,7 +264,11 @@ export class Session {
 
   #applied(event: EditEvent, { changes, own }: Extract<Incoming, { kind: 'applied' }>): void {
     this.#listener.apply(changes, !own);
-    this.#listener.accepted(event);
+    const grown = event.spans.reduce((sum, { from, to, insert }) => {
+      return sum + insert.length - (to - from);
+    }, 0);
+    const before = (this.#sync?.confirmed.length ?? 0) - grown;
+    this.#listener.accepted(event, toChanges(event.spans, before));
   }
 
   /** Fetches the edits that are missing, or with `anew` the text. One at a time. */

@@ -92,6 +92,16 @@ export class Sync {
     return ranges;
   }
 
+  /** Where in the confirmed text a position of the visible text is. */
+  toConfirmed(position: number): number {
+    return this.#unconfirmed().invertedDesc.mapPos(position);
+  }
+
+  /** Where in the visible text a position of the confirmed text is. */
+  toVisible(position: number): number {
+    return this.#unconfirmed().mapPos(position, 1);
+  }
+
   /** Takes in what the user changed; `changes` apply to the visible text. */
   local(changes: ChangeSet): void {
     if (changes.empty) return;

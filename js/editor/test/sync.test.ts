@@ -52,6 +52,16 @@ describe('Sync', () => {
     expect(sync.unconfirmedRanges()).toEqual([{ from: 2, to: 4 }]);
   });
 
+  test('knows where a visible position is in the confirmed text, and the reverse', () => {
+    const sync = new Sync(0, 'abcd');
+    insert(sync, 1, 'xy');
+    sync.take('t');
+    insert(sync, 0, 'z');
+    expect(sync.visible.toString()).toBe('zaxybcd');
+    expect([0, 1, 2, 3, 4, 5, 7].map((at) => sync.toConfirmed(at))).toEqual([0, 0, 1, 1, 1, 2, 4]);
+    expect([0, 1, 2, 4].map((at) => sync.toVisible(at))).toEqual([1, 4, 5, 7]);
+  });
+
   test('puts an accepted insertion before its own at the same place', () => {
     const sync = new Sync(0, '');
     insert(sync, 0, 'mine');

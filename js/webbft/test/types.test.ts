@@ -57,12 +57,16 @@ it('types calls and subscriptions by the service', () => {
     () => {
       client.on('view', ({ from, to }) => expectTypeOf([from, to]).toEqualTypeOf<number[]>());
       client.on('gap', ({ missedFrom }) => expectTypeOf(missedFrom).toEqualTypeOf<bigint>());
+      client.on('announcement', ({ value }) => expectTypeOf(value).toBeUnknown());
+      client.announce('kv', { at: 1 });
+      // @ts-expect-error: no such topic
+      client.announce('other', 1);
       // @ts-expect-error: no such event of the client
       client.on('reconnected', () => {});
       // @ts-expect-error: it is immutable
       client.status.pending = 1;
       expectTypeOf<ClientEvent['type']>().toEqualTypeOf<
-        'status' | 'view' | 'reconnect' | 'suspect' | 'gap' | 'votes'
+        'status' | 'view' | 'reconnect' | 'suspect' | 'gap' | 'announcement' | 'votes'
       >();
     },
     () => {

@@ -14,7 +14,9 @@ import {
   Transaction,
 } from '@codemirror/state';
 import { Decoration, type DecorationSet, EditorView, keymap, placeholder } from '@codemirror/view';
+import type { Selection } from '../presence.ts';
 import { LINE_SEPARATOR } from '../spans.ts';
+import { type Cursor, cursors, showCursors } from './cursors.ts';
 
 /** How long a remote edit stays highlighted; the style sheet fades it out in this time. */
 const HIGHLIGHT_MS = 1_800;
@@ -71,6 +73,8 @@ export interface EditorOptions {
   readonly label: string;
   /** The user changed the text. */
   changed(changes: ChangeSet): void;
+  /** The selection is elsewhere than before. */
+  moved(): void;
 }
 
 export class Editor {
@@ -78,8 +82,9 @@ export class Editor {
   readonly #editable = new Compartment();
   #batches = 0;
   #marked = '';
+  #others = '[]';
 
-  constructor({ parent, text, label, changed }: EditorOptions) {
+  constructor({ parent, text, label, changed, moved }: EditorOptions) {
     this.#view = new EditorView({
       parent,
       state: EditorState.create({
@@ -102,6 +107,7 @@ export class Editor {
           placeholder('Nothing here yet. Write something, and the replicas will agree on it.'),
           unconfirmed,
           highlights,
+          cursors,
           Prec.lowest(
             EditorView.updateListener.of((update) => {
               for (const transaction of update.transactions) {
@@ -109,6 +115,7 @@ export class Editor {
                   changed(transaction.changes);
                 }
               }
+              if (update.selectionSet || update.docChanged) moved();
             }),
           ),
         ],
@@ -125,8 +132,22 @@ export class Editor {
     this.#view.dispatch({ changes: { from, to, insert }, userEvent: 'input.type' });
   }
 
+  /** The user's selection, in the visible text. */
+  get selection(): Selection {
+    const { anchor, head } = this.#view.state.selection.main;
+    return { anchor, head };
+  }
+
   focus(): void {
     this.#view.focus();
+  }
+
+  /** Shows where others are. */
+  show(others: readonly Cursor[]): void {
+    const key = JSON.stringify(others);
+    if (key === this.#others) return;
+    this.#others = key;
+    showCursors(this.#view, others);
   }
 
   /** Follows the replicas; cursor and undo history move along, and undo skips these changes. */

@@ -1,13 +1,16 @@
 /** The trust panel: who agreed on the last edit, how fast, and how each replica does. */
 
 import type { Evidence, Replica, Status } from 'webbft';
+import type { Company } from '../company.ts';
 import type { Action, Process } from '../demo.ts';
+import type { Person } from '../presence.ts';
 import type { Reports } from '../reports.ts';
 import type { Confirmation } from '../session.ts';
 import type { VoteBook } from '../votes.ts';
 import { h, setText } from './dom.ts';
 import { confirmedBy, LastEdit } from './last-edit.ts';
 import { LatencyPlot } from './latency.ts';
+import { PeopleList } from './people-list.ts';
 import { type Claim, ReplicaCard } from './replica-card.ts';
 import { Ring } from './ring.ts';
 import { voteOf } from './words.ts';
@@ -49,6 +52,8 @@ export class Panel {
   readonly #list = h('ul', { class: 'cards', role: 'list' });
   readonly #facts = h('p', { class: 'aside' });
   readonly #promise = h('p', { class: 'aside' });
+  readonly #parts: HTMLElement;
+  #people: PeopleList | null = null;
   #confirmation: Confirmation | null = null;
 
   constructor(root: HTMLElement, sources: PanelSources) {
@@ -76,7 +81,7 @@ export class Panel {
       this.#list,
     );
     // A region that scrolls has to be reachable by keyboard.
-    const parts = h('div', {
+    this.#parts = h('div', {
       class: 'parts',
       tabindex: '0',
       role: 'group',
@@ -88,8 +93,22 @@ export class Panel {
       h('h2', { id: 'trust-title' }, 'Loaded from one replica'),
       this.#promise,
     );
-    parts.append(this.#last.element, this.#latency.element, replicas, trust);
-    root.append(this.#bar, h('div', { class: 'panel-body', id: 'panel-body' }, parts));
+    this.#parts.append(this.#last.element, this.#latency.element, replicas, trust);
+    root.append(this.#bar, h('div', { class: 'panel-body', id: 'panel-body' }, this.#parts));
+  }
+
+  /** Lists who is here, and lets the user say what they want to be called. */
+  meet(company: Company): void {
+    this.#people = new PeopleList(company.name, (name) => {
+      company.name = name;
+      return company.name;
+    });
+    this.#last.element.after(this.#people.element);
+  }
+
+  /** Shows who else is here. */
+  drawPeople(people: readonly Person[]): void {
+    this.#people?.draw(people);
   }
 
   /** Shows a confirmation, unless it is a stale one. */

@@ -155,6 +155,7 @@ export function createClient({ view }: { view: { members?: readonly unknown[] } 
       if (topic.startsWith('doc/')) listeners.add(listener);
       return { ready: wait(10), closed: new Promise(() => {}), unsubscribe: async () => {} };
     },
+    announce: () => {},
     on: (type: string, listener: (e: { type: string; status: Status }) => void) => {
       if (type === 'status') statusListeners.add(listener);
       return () => {};

@@ -9,7 +9,7 @@ use webbft_protocol::membership::{Cid, Digest};
 use webbft_protocol::replica::{ClientFault, Parameters};
 use webbft_protocol::wire::limits::MAX_ANNOUNCEMENT;
 use webbft_protocol::wire::{
-    ClientHeader, Frame, Operation, Refusal, ReplicaFrame, ReplicaHeader, Topic,
+    ClientHeader, Frame, Operation, Refusal, ReplicaFrame, ReplicaHeader, Topic, WITHHELD,
 };
 
 fn topic() -> Topic {
@@ -111,6 +111,40 @@ fn a_pong_carries_the_heads() {
     let [pong, heads] = &received(&mut net, reader, 2)[..] else { panic!("two frames") };
     assert!(matches!(pong.header, ReplicaHeader::Pong { nonce: 5, last_cid: Cid(2), .. }));
     assert_eq!(heads.header, ReplicaHeader::Heads { session, heads: vec![(topic(), 1)] });
+}
+
+/// P6: who may not see an event is told its number and nothing else, whenever and however it asks.
+#[test]
+fn an_event_is_withheld_from_who_may_not_see_it() {
+    let mut net = Net::new(4, 1);
+    let (friend, stranger) = (subscriber(&mut net), subscriber(&mut net));
+    let writer = net.client();
+    let payload =
+        Bytes::from(format!("for {}: {}", net.id(friend, 1).client, "secret ".repeat(20)));
+    net.invoke_bytes(writer, 1, [b"publish ", &payload[..]].concat().into());
+    net.run();
+    let seen = |net: &mut Net, client: usize| -> Vec<(u64, Digest, bool, Bytes)> {
+        let frames = received(net, client, 1);
+        frames
+            .into_iter()
+            .map(|Frame { header, body, .. }| match header {
+                ReplicaHeader::Event { number, digest, full, .. } => (number, digest, full, body),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    };
+    let digest = Digest::of(&payload);
+    assert_eq!(seen(&mut net, friend), [(1, digest, true, payload.clone())]);
+    assert_eq!(seen(&mut net, stranger), [(1, WITHHELD, false, Bytes::new())]);
+    let session = net.clients[stranger].session;
+    for header in [
+        ClientHeader::Resume { session, topic: topic(), next: 1 },
+        ClientHeader::FetchEvent { session, topic: topic(), number: 1 },
+    ] {
+        net.send(stranger, 1, &Frame::bare(header)).unwrap();
+        net.run();
+        assert_eq!(seen(&mut net, stranger), [(1, WITHHELD, false, Bytes::new())]);
+    }
 }
 
 /// P5: an announcement reaches the topic's other subscribers, in the name of its sender, and nobody

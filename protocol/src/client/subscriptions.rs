@@ -11,7 +11,7 @@ use super::votes::{Poll, Statement, Vote};
 use crate::membership::ReplicaSet;
 use crate::time::Instant;
 use crate::wire::limits::MAX_RESULT;
-use crate::wire::{ClientHeader, Frame, Operation, Topic};
+use crate::wire::{ClientHeader, Frame, Operation, Topic, WITHHELD};
 
 /// Bytes of payloads that one replica may send ahead of the next event; more are fetched later.
 const BYTES_AHEAD: usize = 2 * MAX_RESULT;
@@ -305,7 +305,11 @@ impl ServiceProxy {
         let Some(mut next) = subscription.next else { return };
         while let Some(poll) = subscription.polls.get_mut(&next) {
             let Some(statement) = poll.decide(one_correct) else { break };
-            let Some(payload) = poll.body(statement.digest).cloned() else { break };
+            let withheld = statement.digest == WITHHELD;
+            let payload = poll.body(statement.digest).cloned();
+            if payload.is_none() && !withheld {
+                break;
+            }
             let mut accused = ReplicaSet::EMPTY;
             for replica in 0..self.group.n() {
                 if matches!(poll.vote(replica), Some(Vote::Says(said)) if *said != statement) {
@@ -314,15 +318,17 @@ impl ServiceProxy {
                 }
             }
             let evidence = poll.evidence(one_correct, view);
-            let topic = subscription.topic.clone();
-            let event =
-                ClientEvent::Event { subscription: id, topic, number: next, payload, evidence };
-            self.events.push_back(event);
-            if subscription.delivered.len() >= DELIVERED {
-                subscription.delivered.pop_front();
+            if let Some(payload) = payload.filter(|_| !withheld) {
+                let topic = subscription.topic.clone();
+                let event =
+                    ClientEvent::Event { subscription: id, topic, number: next, payload, evidence };
+                self.events.push_back(event);
+                if subscription.delivered.len() >= DELIVERED {
+                    subscription.delivered.pop_front();
+                }
+                let delivered = Delivered { number: next, statement, accused, evidence };
+                subscription.delivered.push_back(delivered);
             }
-            let delivered = Delivered { number: next, statement, accused, evidence };
-            subscription.delivered.push_back(delivered);
             next = next.saturating_add(1);
             subscription.advance(next);
             progress = true;

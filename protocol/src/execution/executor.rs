@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::service::{Answer, Context, Publication, Service};
 use super::sessions::{CachedReply, Sessions};
 use super::topics::{Event, Topics};
-use crate::membership::{Cid, Digest, ViewNumber};
+use crate::membership::{Cid, ClientId, Digest, ViewNumber};
 use crate::time::UnixMicros;
 use crate::wire::limits::MAX_RESULT;
 use crate::wire::{ExecutionResult, Operation, Request, RequestId, SessionKey, Topic, encode};
@@ -313,6 +313,13 @@ impl<S: Service> Executor<S> {
                 None
             }
         }
+    }
+
+    /// May this subscriber see this event? A service that panics over it says no.
+    #[must_use]
+    pub fn may_see(subscriber: ClientId, event: &Event) -> bool {
+        let topic = event.topic.as_str();
+        catch_unwind(|| S::may_see(subscriber, topic, &event.payload)).unwrap_or(false)
     }
 
     /// Answers a query from the current state.

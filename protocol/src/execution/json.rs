@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::service::{Answer, Context, RestoreError, Service};
-use crate::membership::Cid;
+use crate::membership::{Cid, ClientId};
 
 /// A deterministic service with typed operations; run it as [`Json<S>`].
 ///
@@ -43,6 +43,12 @@ pub trait JsonService: Clone + Send + 'static {
 
     /// Answers a read, with the instance as of which the answer holds (see [`Answer::as_of`]).
     fn query(&self, query: Self::Query) -> (Result<Self::Reply, Self::Error>, Option<Cid>);
+
+    /// May this subscriber see this event (see [`Service::may_see`])?
+    fn may_see(subscriber: ClientId, topic: &str, payload: &[u8]) -> bool {
+        let _ = (subscriber, topic, payload);
+        true
+    }
 
     /// See [`Service::snapshot`].
     fn snapshot(&self) -> Vec<u8>;
@@ -101,6 +107,10 @@ impl<S: JsonService> Service for Json<S> {
             // Holds whatever the state is, hence as of the beginning.
             Err(error) => Answer { result: malformed(&error), as_of: Some(Cid::ZERO) },
         }
+    }
+
+    fn may_see(subscriber: ClientId, topic: &str, payload: &[u8]) -> bool {
+        S::may_see(subscriber, topic, payload)
     }
 
     fn snapshot(&self) -> Vec<u8> {

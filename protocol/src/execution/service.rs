@@ -40,6 +40,17 @@ pub trait Service: Clone + Send + 'static {
     /// Answers a read without ordering it. Must not depend on anything but the state and `query`.
     fn query(&self, query: &[u8]) -> Answer;
 
+    /// May this subscriber see this event of a topic (rule P6)? All may, unless a service says
+    /// otherwise; who may not is told nothing but the event's number.
+    ///
+    /// Every correct replica must give the same answer for the same arguments for ever: an event is
+    /// sent again long after it was published. So there is no state to look at; what decides has to
+    /// be in the payload. A panic is taken for a no.
+    fn may_see(subscriber: ClientId, topic: &str, payload: &[u8]) -> bool {
+        let _ = (subscriber, topic, payload);
+        true
+    }
+
     /// The whole state as bytes; equal states give equal bytes.
     fn snapshot(&self) -> Vec<u8>;
 

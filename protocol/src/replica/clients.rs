@@ -17,7 +17,7 @@ use crate::time::{Now, UnixMicros};
 use crate::wire::limits::{MAX_ANNOUNCEMENT, MAX_PAYLOAD, SMALL_RESULT};
 use crate::wire::{
     ClientFrame, ClientHeader, DecodeError, ExecutionResult, Frame, Operation, Refusal,
-    ReplicaHeader, Request, RequestId, SessionKey, Topic, encode,
+    ReplicaHeader, Request, RequestId, SessionKey, Topic, WITHHELD, encode,
 };
 
 /// A frame that no correct client sends: the peer misbehaved.
@@ -212,7 +212,7 @@ impl Clients {
                 if executor.sessions().is_subscribed(&key, &topic)
                     && let Some(event) = executor.topics().event(&topic, number)
                 {
-                    self.send_event(link, session, event, true);
+                    self.send_event::<S>(link, key, event, true);
                 }
             }
             ClientHeader::Ping { nonce } => self.pong(link, nonce, wall, executor, leader)?,
@@ -374,7 +374,7 @@ impl Clients {
             self.send(link, ReplicaHeader::Gap { session, topic: topic.clone(), first });
         }
         for event in resumption.events {
-            self.send_event(link, session, event, self.sends_full(event));
+            self.send_event::<S>(link, key, event, self.sends_full(event));
         }
         Ok(())
     }
@@ -420,14 +420,17 @@ impl Clients {
             || event.payload.len() <= SMALL_RESULT
     }
 
-    fn send_event(&mut self, link: LinkId, session: SessionId, event: &Event, full: bool) {
+    /// Sends an event, or, to who may not see it, that there is one (rule P6).
+    fn send_event<S: Service>(&mut self, link: LinkId, to: SessionKey, event: &Event, full: bool) {
+        let sees = Executor::<S>::may_see(to.client, event);
+        let full = full && sees;
         let header = ReplicaHeader::Event {
-            session,
+            session: to.session,
             topic: event.topic.clone(),
             number: event.number,
             view: event.view,
             cid: event.cid,
-            digest: event.digest,
+            digest: if sees { event.digest } else { WITHHELD },
             full,
         };
         if full {
@@ -512,7 +515,7 @@ impl Clients {
         for event in &executed.events {
             let full = self.sends_full(event);
             for (key, link) in self.attached(executor.topics().subscribers(&event.topic)) {
-                self.send_event(link, key.session, event, full);
+                self.send_event::<S>(link, key, event, full);
             }
         }
         for key in &executed.evicted {

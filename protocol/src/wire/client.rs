@@ -98,6 +98,10 @@ pub enum ClientHeader {
     },
 }
 
+/// In place of the digest of a payload that the subscriber may not see (rule P6). No payload is known
+/// that has it, and to find one is as hard as to find two with the same digest.
+pub const WITHHELD: Digest = Digest([0; 32]);
+
 /// What a replica says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplicaHeader {
@@ -143,7 +147,7 @@ pub enum ReplicaHeader {
         view: ViewNumber,
         /// The instance that published it.
         cid: Cid,
-        /// Digest of the payload.
+        /// Digest of the payload; [`WITHHELD`] where the subscriber may not see it.
         digest: Digest,
         /// Is the body the payload?
         full: bool,

@@ -16,6 +16,7 @@ mod synchronisation;
 pub use checkpoint::{CheckpointCertificate, CheckpointId, Manifest};
 pub use client::{
     ClientFrame, ClientHeader, ExecutionResult, Frame, Refusal, ReplicaFrame, ReplicaHeader,
+    WITHHELD,
 };
 pub use codec::{DecodeError, decode, encode};
 pub use hello::{ClientHello, HelloRefusal, PROTOCOL_VERSION, ServerHello, Welcome};

@@ -14,8 +14,8 @@ use webbft_protocol::auth::{
 };
 use webbft_protocol::execution::{Answer, Context, RestoreError, Service};
 use webbft_protocol::membership::{
-    Cid, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ReplicaSet, ServiceId, SessionId, View,
-    ViewNumber,
+    Cid, ClientId, Digest, Epoch, MacAlgorithm, Member, ReplicaId, ReplicaSet, ServiceId,
+    SessionId, View, ViewNumber,
 };
 use webbft_protocol::replica::{
     ClientFault, Durability, LinkId, LogPosition, Notice, Parameters, Record, Recovered, Replica,
@@ -27,7 +27,8 @@ use webbft_protocol::wire::{
     Request, RequestId, decode, encode,
 };
 
-/// A log of everything executed. `panic` panics, `publish X` publishes X on topic `t`.
+/// A log of everything executed. `panic` panics, `publish X` publishes X on topic `t`; an event `for ID`
+/// may be seen by that client alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Log(pub Vec<Bytes>, pub Cid);
 
@@ -44,6 +45,11 @@ impl Service for Log {
             context.publish("t", payload.to_vec());
         }
         format!("{}", self.0.len()).into_bytes()
+    }
+
+    fn may_see(subscriber: ClientId, _: &str, payload: &[u8]) -> bool {
+        let whom = payload.strip_prefix(b"for ");
+        whom.is_none_or(|whom| whom.starts_with(subscriber.to_string().as_bytes()))
     }
 
     fn query(&self, _: &[u8]) -> Answer {

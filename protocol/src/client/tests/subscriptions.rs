@@ -11,6 +11,7 @@ use crate::time::UnixMicros;
 use crate::wire::limits::MAX_ANNOUNCEMENT;
 use crate::wire::{
     ClientHeader, ExecutionResult, Operation, Refusal, ReplicaHeader, Request, SessionKey, Topic,
+    WITHHELD,
 };
 
 fn topic() -> Topic {
@@ -104,6 +105,37 @@ fn announcements_need_two_replicas_and_a_subscription() {
     let subscription = id;
     let event = ClientEvent::Announcement { subscription, topic: topic(), client, payload: here };
     assert_eq!(net.events(), [event]);
+}
+
+/// P6: two replicas must say that an event is withheld; then it is passed over.
+#[test]
+fn withheld_events_are_passed_over() {
+    let mut net = Net::connected();
+    let (id, session) = subscribed(&mut net, 1);
+    let withheld = |net: &mut Net, replica, number| {
+        let (view, cid) = (ViewNumber(0), Cid(10 + number));
+        let (topic, digest) = (topic(), WITHHELD);
+        let full = false;
+        let header = ReplicaHeader::Event { session, topic, number, view, cid, digest, full };
+        net.say(replica, header, b"");
+    };
+    withheld(&mut net, 3, 1);
+    publish(&mut net, 0, session, 1, b"one", true);
+    assert_eq!(net.events(), []);
+    publish(&mut net, 1, session, 1, b"one", true);
+    let accused = |replica| ClientEvent::Suspect {
+        replica,
+        reason: SuspectReason::Divergent,
+        call: Some(id),
+    };
+    let mut events = net.events();
+    events.retain(|event| *event != ClientEvent::StatusChanged);
+    assert_eq!(events, [event(id, 1, b"one", [&[0, 1], &[3], &[2]]), accused(3)]);
+    for replica in 0..2 {
+        withheld(&mut net, replica, 2);
+        publish(&mut net, replica, session, 3, b"three", true);
+    }
+    assert_eq!(net.events(), [event(id, 3, b"three", [&[0, 1], &[], &[2, 3]])]);
 }
 
 #[test]

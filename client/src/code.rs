@@ -22,7 +22,7 @@ pub enum Code {
     Closed,
     /// The replicas do not hold the keys of the view, so that no quorum is left.
     Auth,
-    /// The view is not one.
+    /// The view is not one, or not that of the replicas, or has changed.
     View,
     /// The caller passed something that cannot be used.
     Input,

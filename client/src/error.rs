@@ -65,6 +65,38 @@ impl StartError {
     }
 }
 
+/// Why [`Client::update_view`](crate::Client::update_view) left everything as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// The view cannot be used.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The caller: a client belongs to one service.
+    #[error("the view is of another service: start a client of its own for that")]
+    OtherService,
+    /// The caller: there is no client any more.
+    #[error("the client is closed")]
+    Closed,
+}
+
+impl UpdateError {
+    /// What went wrong, in one word.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Start(error) => error.code(),
+            Self::OtherService => Code::View,
+            Self::Closed => Code::Closed,
+        }
+    }
+
+    /// May the same view be taken later?
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        self.code().is_retryable()
+    }
+}
+
 /// Why [`Client::connect`](crate::Client::connect) gave no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -119,7 +151,7 @@ pub struct NoQuorum {
 #[non_exhaustive]
 pub enum Obstacle {
     /// The caller: the view is not the current one.
-    #[error("are in another view: start a client with the current one")]
+    #[error("are in another view: go on with the current one (`update_view`)")]
     View,
     /// The caller: the view is of another service.
     #[error("belong to another service: take the view of yours")]
@@ -208,6 +240,14 @@ pub enum CallError {
         /// Who said what.
         evidence: Evidence,
     },
+    /// The client has gone on to another view while the operation was under way.
+    #[error("the view has changed while the call was under way")]
+    ViewChanged {
+        /// Could the replicas of the view before have executed it?
+        outcome: Outcome,
+        /// Who said what up to then.
+        evidence: Evidence,
+    },
     /// We failed: the client's thread is gone.
     #[error("the client has ended unexpectedly")]
     Lost,
@@ -229,6 +269,7 @@ impl CallError {
             | Self::Topic(_) => Code::Input,
             Self::Offline(NoQuorum { obstacle: Some(obstacle), .. }) => obstacle.code(),
             Self::Offline(_) => Code::Offline,
+            Self::ViewChanged { .. } => Code::View,
             Self::Failed { error, .. } => match error {
                 ProtocolCallError::Timeout => Code::Timeout,
                 ProtocolCallError::NoQuorum => Code::NoQuorum,
@@ -258,7 +299,7 @@ impl CallError {
     pub const fn outcome(&self) -> Outcome {
         match self {
             Self::Invalid(_) | Self::Topic(_) | Self::Offline(_) => Outcome::NotSent,
-            Self::Failed { outcome, .. } => *outcome,
+            Self::Failed { outcome, .. } | Self::ViewChanged { outcome, .. } => *outcome,
             // The thread is gone and with it the knowledge of what it had sent.
             Self::Lost => Outcome::Unknown,
         }
@@ -268,7 +309,7 @@ impl CallError {
     #[must_use]
     pub const fn quorum(&self) -> Option<&Evidence> {
         match self {
-            Self::Failed { evidence, .. } => Some(evidence),
+            Self::Failed { evidence, .. } | Self::ViewChanged { evidence, .. } => Some(evidence),
             _ => None,
         }
     }

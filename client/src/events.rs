@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 use webbft_protocol::client::{Evidence, Status, SuspectReason};
-use webbft_protocol::membership::{ClientId, ReplicaId};
+use webbft_protocol::membership::{ClientId, ReplicaId, ViewNumber};
 use webbft_protocol::wire::Topic;
 
 use crate::call::CallId;
@@ -21,6 +21,17 @@ const BUFFER: usize = 1024;
 pub enum ClientEvent {
     /// How the client stands with its replicas has changed.
     Status(Status),
+    /// The client goes on with the replicas of another view.
+    View {
+        /// The number of the view before.
+        from: ViewNumber,
+        /// That of the view now.
+        to: ViewNumber,
+        /// Members that are new.
+        joined: Vec<ReplicaId>,
+        /// Members that are no longer there.
+        left: Vec<ReplicaId>,
+    },
     /// A link that was lost is dialled again.
     Reconnect {
         /// To whom.

@@ -107,8 +107,10 @@ pub use webbft_protocol::wire::Topic;
 pub use call::{Call, CallId, Reply};
 pub use code::Code;
 pub use config::{Config, Identity, Offline, Overflow, Roots, SubscribeOptions, Transport};
-use driver::{Clock, Command, Driver, Joining, Kind};
-pub use error::{CallError, ConnectError, NoQuorum, Obstacle, StartError, SubscriptionError};
+use driver::{Clock, Command, Driver, Joining, Kind, NextView, Own};
+pub use error::{
+    CallError, ConnectError, NoQuorum, Obstacle, StartError, SubscriptionError, UpdateError,
+};
 pub use events::{ClientEvent, Events, ReconnectCause, VotesKind};
 #[cfg(feature = "json")]
 pub use json::{Operation, OperationCall, OperationError};
@@ -122,6 +124,11 @@ fn random() -> Result<[u8; 32], StartError> {
     Ok(bytes)
 }
 
+fn links(view: &View, roots: &Roots, transport: Transport) -> Result<Vec<Link>, StartError> {
+    let targets = Target::all(view, roots)?;
+    Ok(targets.into_iter().map(|target| Link::new(target, transport)).collect())
+}
+
 /// A handle to a client; clones share it. The client ends when the last handle, [`Call`] and
 /// [`Subscription`] are dropped.
 #[derive(Debug, Clone)]
@@ -131,7 +138,9 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    view: View,
+    view: watch::Receiver<Arc<View>>,
+    transport: Transport,
+    roots: Roots,
     id: ClientId,
     commands: mpsc::UnboundedSender<Command>,
     status: watch::Receiver<Status>,
@@ -160,12 +169,12 @@ impl Client {
     pub fn start(config: Config) -> Result<Self, StartError> {
         let Config { view, identity, transport, roots, options } = config;
         view.validate()?;
-        let links: Vec<Link> = Target::all(&view, &roots)?
-            .into_iter()
-            .map(|target| Link::new(target, transport))
-            .collect();
+        let links = links(&view, &roots, transport)?;
         let (identity, key) = identity::open(identity)?;
-        let config = EndpointConfig { view: view.clone(), identity, seed: random()?, options };
+        let (view_sender, shown_view) = watch::channel(Arc::new(view.clone()));
+        let own =
+            Own { identity: identity.clone(), options: options.clone(), key, view: view_sender };
+        let config = EndpointConfig { view, identity, seed: random()?, options };
         let clock = Clock::new();
         let endpoint = Endpoint::new(config, clock.now())?;
         let id = endpoint.client();
@@ -174,12 +183,13 @@ impl Client {
         let (status_sender, status) = watch::channel(endpoint.status());
         let (transport_sender, transports) = watch::channel(vec![None; links.len()]);
         let driver =
-            Driver::new(endpoint, links, clock, key, receiver, status_sender, transport_sender);
+            Driver::new(endpoint, links, clock, own, receiver, status_sender, transport_sender);
         std::thread::Builder::new()
             .name("webbft-client".to_owned())
             .spawn(move || runtime.block_on(driver.run()))?;
         let next_call = AtomicU64::new(1);
-        let shared = Shared { view, id, commands, status, transports, next_call };
+        let view = shown_view;
+        let shared = Shared { view, transport, roots, id, commands, status, transports, next_call };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -244,10 +254,30 @@ impl Client {
         Ok(Subscription::new(self.clone(), name, feed))
     }
 
-    /// The replicas. [`Evidence`] names them by their position here.
+    /// The replicas. [`Evidence`] names them by their position in the view that it names.
     #[must_use]
-    pub fn view(&self) -> &View {
-        &self.shared.view
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.shared.view.borrow())
+    }
+
+    /// Goes on with the replicas of another view of the service. Calls that were not sent, reads and
+    /// subscriptions are taken along; an operation under way fails with
+    /// [`CallError::ViewChanged`], and subscribers are told what they missed.
+    ///
+    /// # Errors
+    /// Where it is no view, one of another service, or cannot be reached; the client goes on as
+    /// before. And where the client is closed.
+    pub fn update_view(&self, view: View) -> Result<(), UpdateError> {
+        view.validate().map_err(StartError::from)?;
+        if view.service != self.view().service {
+            return Err(UpdateError::OtherService);
+        }
+        let links = links(&view, &self.shared.roots, self.shared.transport)?;
+        let next = NextView { view, links, seed: random()? };
+        if !self.send(Command::ChangeView(Box::new(next))) {
+            return Err(UpdateError::Closed);
+        }
+        Ok(())
     }
 
     /// This client's id: the hash of its public key.

@@ -15,8 +15,7 @@ use webbft_client::{
     SubscribeOptions, Subscription, SubscriptionError, SubscriptionEvent, SuspectReason, VotesKind,
 };
 use webbft_protocol::client::CallError as ProtocolCallError;
-use webbft_protocol::membership::ReplicaId;
-use webbft_protocol::membership::View;
+use webbft_protocol::membership::{ReplicaId, ServiceId, View, ViewNumber};
 
 const HONEST: [Behaviour; 4] = [Behaviour::Honest; 4];
 
@@ -403,4 +402,57 @@ async fn what_cannot_work_is_refused_at_once() {
     config.options.call_timeout = Duration::from_millis(200);
     let refused = soon("connect", Client::connect(config)).await.unwrap_err();
     assert!(matches!(refused, ConnectError::NoQuorum(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn a_client_goes_on_in_another_view() {
+    let [honest, mute] = [Behaviour::Honest, Behaviour::Mute];
+    let mut before = Cluster::start([honest, honest, honest, mute]).await;
+    let after = Cluster::start_in(ViewNumber(1), HONEST).await;
+    let client = connect(&before).await;
+    let mut events = client.events();
+    let mut subscription = soon("subscribe", client.subscribe("t")).await.unwrap();
+    soon("publish", client.invoke("publish 1")).await.unwrap();
+    assert_eq!(number(&mut subscription).await, 1);
+
+    // Three links are a quorum to send to; two replicas that answer are none to decide by.
+    before.stop(0).await;
+    status(&client, "a lost link", |status| status.connected == 3).await;
+    let (call, read) = (tokio::spawn(client.invoke("put a")), tokio::spawn(client.query("get a")));
+    status(&client, "two calls", |status| status.pending == 2).await;
+    let mut other_service = after.view.clone();
+    other_service.service = ServiceId([8; 16]);
+    let refused = client.update_view(other_service).unwrap_err();
+    assert_eq!((refused.code(), client.view().number), (Code::View, ViewNumber(0)));
+
+    client.update_view(after.view.clone()).unwrap();
+    let error = soon("the call", call).await.unwrap().unwrap_err();
+    assert_eq!((error.code(), error.outcome()), (Code::View, Outcome::Unknown));
+    let read = soon("the read", read).await.unwrap().unwrap();
+    assert_eq!((&read.result[..], read.evidence.view), (&b"get a"[..], ViewNumber(1)));
+    let gap = soon("a gap", subscription.next()).await.unwrap();
+    assert_eq!(gap, Some(SubscriptionEvent::Gap { missed_from: 2, next: 11 }));
+    soon("publish", client.invoke("publish 1")).await.unwrap();
+    assert_eq!(number(&mut subscription).await, 11);
+    assert_eq!(client.view().number, ViewNumber(1));
+    let changed = loop {
+        let event = soon("the view event", events.next()).await.unwrap();
+        if matches!(event, ClientEvent::View { .. }) {
+            break event;
+        }
+    };
+    let (from, to) = (ViewNumber(0), ViewNumber(1));
+    let ids = |first: u16| (first..first + 4).map(ReplicaId).collect();
+    assert_eq!(changed, ClientEvent::View { from, to, joined: ids(10), left: ids(0) });
+
+    soon("close", client.close()).await;
+    assert_eq!(client.update_view(after.view.clone()).unwrap_err().code(), Code::Closed);
+}
+
+/// The number of the next event.
+async fn number(subscription: &mut Subscription) -> u64 {
+    match soon("an event", subscription.next()).await.unwrap() {
+        Some(SubscriptionEvent::Event { number, .. }) => number,
+        other => panic!("{other:?}"),
+    }
 }

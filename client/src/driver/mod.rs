@@ -5,9 +5,9 @@
 
 mod clock;
 mod topics;
+mod views;
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -32,6 +32,7 @@ use crate::subscription::SubscriptionEvent;
 pub(crate) use clock::Clock;
 use topics::Topics;
 pub(crate) use topics::{Done, Joining};
+pub(crate) use views::{NextView, Own};
 
 /// Inputs taken from one source before the others have their turn.
 const FAIR_SHARE: usize = 64;
@@ -39,7 +40,7 @@ const FAIR_SHARE: usize = 64;
 const RECENT: usize = 256;
 
 /// What a call asks for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Invoke(Bytes),
     Query(Bytes),
@@ -55,11 +56,20 @@ pub(crate) enum Command {
     Unsubscribe { call: CallId, reply: Option<Done> },
     Announce { call: CallId, payload: Bytes },
     Cancel { call: CallId },
+    ChangeView(Box<NextView>),
     Ready { timeout: Duration, reply: oneshot::Sender<Result<(), NoQuorum>> },
     Listen(Listener),
     ReconnectNow,
     Drain,
     Close,
+}
+
+/// A call that has not come to its end.
+struct Waiting {
+    call: CallId,
+    kind: Kind,
+    options: CallOptions,
+    reply: CallReply,
 }
 
 struct Readiness {
@@ -85,16 +95,17 @@ pub(crate) struct Driver {
     commands: mpsc::UnboundedReceiver<Command>,
     status: watch::Sender<Status>,
     transports: watch::Sender<Vec<Option<LinkTransport>>>,
-    waiting: HashMap<EndpointCall, (CallId, CallReply)>,
+    waiting: HashMap<EndpointCall, Waiting>,
+    /// While the view changes: calls to be begun again.
+    moved: Option<Vec<Waiting>>,
     /// Handles' names of calls, and the way back.
     ids: HashMap<CallId, EndpointCall>,
     recent: VecDeque<(EndpointCall, CallId)>,
     topics: Topics,
+    own: Own,
     readiness: Vec<Readiness>,
     listeners: Listeners,
     ending: Ending,
-    /// Holds the lock on the client's key, where it is from a file.
-    key: Option<File>,
 }
 
 impl Driver {
@@ -102,7 +113,7 @@ impl Driver {
         endpoint: Endpoint,
         links: Vec<Link>,
         clock: Clock,
-        key: Option<File>,
+        own: Own,
         commands: mpsc::UnboundedReceiver<Command>,
         status: watch::Sender<Status>,
         transports: watch::Sender<Vec<Option<LinkTransport>>>,
@@ -117,13 +128,14 @@ impl Driver {
             status,
             transports,
             waiting: HashMap::new(),
+            moved: None,
             ids: HashMap::new(),
             recent: VecDeque::new(),
             topics: Topics::default(),
+            own,
             readiness: Vec::new(),
             listeners: Listeners::default(),
             ending: Ending::No,
-            key,
         }
     }
 
@@ -153,7 +165,7 @@ impl Driver {
         })
         .await;
         // Handles take the closing of the channel for the end of everything.
-        drop(self.key.take());
+        drop(self.own.key.take());
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             refuse(command);
@@ -226,7 +238,7 @@ impl Driver {
                 refuse(command);
             }
             Command::Call { call, kind, options, reply } => {
-                self.call(now, call, kind, options, reply);
+                self.call(now, Waiting { call, kind, options, reply });
             }
             Command::Subscribe { topic, joining } => {
                 self.topics.subscribe(&mut self.endpoint, now, topic, joining);
@@ -242,6 +254,7 @@ impl Driver {
                     self.endpoint.cancel(now, id);
                 }
             }
+            Command::ChangeView(next) => self.change_view(now, *next),
             Command::Ready { timeout, reply } => {
                 self.readiness.push(Readiness { deadline: now.instant + timeout, reply });
             }
@@ -258,35 +271,41 @@ impl Driver {
         }
     }
 
-    fn call(&mut self, now: Now, call: CallId, kind: Kind, options: CallOptions, reply: CallReply) {
-        if options.offline == Offline::Fail {
+    fn call(&mut self, now: Now, waiting: Waiting) {
+        if waiting.options.offline == Offline::Fail {
             let status = self.endpoint.status();
             if !is_ready(&status) {
-                return drop(reply.send(Err(CallError::Offline(NoQuorum::of(&status)))));
+                let error = CallError::Offline(NoQuorum::of(&status));
+                return drop(waiting.reply.send(Err(error)));
             }
         }
-        let begun = match kind {
-            Kind::Invoke(payload) => self.endpoint.invoke(now, payload, options.timeout),
-            Kind::Query(payload) => self.endpoint.query(now, payload, options.timeout),
+        self.begin(now, waiting);
+    }
+
+    fn begin(&mut self, now: Now, waiting: Waiting) {
+        let timeout = waiting.options.timeout;
+        let begun = match waiting.kind.clone() {
+            Kind::Invoke(payload) => self.endpoint.invoke(now, payload, timeout),
+            Kind::Query(payload) => self.endpoint.query(now, payload, timeout),
         };
         match begun {
             Ok(id) => {
-                self.ids.insert(call, id);
-                self.waiting.insert(id, (call, reply));
+                self.ids.insert(waiting.call, id);
                 if self.recent.len() >= RECENT {
                     self.recent.pop_front();
                 }
-                self.recent.push_back((id, call));
+                self.recent.push_back((id, waiting.call));
+                self.waiting.insert(id, waiting);
             }
-            Err(error) => drop(reply.send(Err(error.into()))),
+            Err(error) => drop(waiting.reply.send(Err(error.into()))),
         }
     }
 
     /// The caller of a call that has come to its end.
-    fn take(&mut self, id: EndpointCall) -> Option<CallReply> {
-        let (call, reply) = self.waiting.remove(&id)?;
-        self.ids.remove(&call);
-        Some(reply)
+    fn take(&mut self, id: EndpointCall) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&id)?;
+        self.ids.remove(&waiting.call);
+        Some(waiting)
     }
 
     /// The handle's name of a call or a subscription.
@@ -294,7 +313,7 @@ impl Driver {
         let recent = || self.recent.iter().find(|(known, _)| *known == id).map(|(_, name)| *name);
         self.waiting
             .get(&id)
-            .map(|(name, _)| *name)
+            .map(|waiting| waiting.call)
             .or_else(recent)
             .or_else(|| self.topics.name(id))
     }
@@ -348,17 +367,20 @@ impl Driver {
         match event {
             EndpointEvent::Completed { call, result, evidence } => {
                 self.votes(VotesKind::Call, call, None, evidence);
-                if let Some(reply) = self.take(call) {
-                    drop(reply.send(Ok(Reply { result, evidence })));
+                if let Some(waiting) = self.take(call) {
+                    drop(waiting.reply.send(Ok(Reply { result, evidence })));
                 } else {
                     self.topics.completed(&mut self.endpoint, now, call);
                 }
             }
+            EndpointEvent::Failed { call, outcome, evidence, .. } if self.moved.is_some() => {
+                self.move_call(call, outcome, evidence);
+            }
             EndpointEvent::Failed { call, error, outcome, evidence } => {
                 self.votes(VotesKind::Call, call, None, evidence);
                 let error = CallError::Failed { error, outcome, evidence };
-                if let Some(reply) = self.take(call) {
-                    drop(reply.send(Err(error)));
+                if let Some(waiting) = self.take(call) {
+                    drop(waiting.reply.send(Err(error)));
                 } else {
                     self.topics.failed(&mut self.endpoint, now, call, &error);
                 }
@@ -368,7 +390,10 @@ impl Driver {
             }
             EndpointEvent::Subscribed { subscription, next, evidence } => {
                 self.votes(VotesKind::Call, subscription, None, evidence);
-                self.topics.begun(&mut self.endpoint, now, subscription, next);
+                let gap = self.topics.begun(&mut self.endpoint, now, subscription, next);
+                if let Some((topic, missed_from)) = gap {
+                    self.listeners.tell(|| ClientEvent::Gap { topic, missed_from, next });
+                }
             }
             EndpointEvent::Event { subscription, number, payload, evidence, .. } => {
                 self.votes(VotesKind::Event, subscription, Some(number), evidence);

@@ -48,8 +48,9 @@ struct Subscription {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The replicas have not agreed yet.
-    Beginning,
+    /// The replicas have not agreed yet. Where it was in force with those of another view: the next
+    /// event there.
+    Beginning { before: Option<u64> },
     /// Events come; the next has this number.
     Active { next: u64 },
     /// The replicas have been asked to end it.
@@ -59,7 +60,7 @@ enum State {
 impl State {
     const fn next(&mut self) -> Option<&mut u64> {
         match self {
-            Self::Beginning => None,
+            Self::Beginning { before } => before.as_mut(),
             Self::Active { next } | Self::Ending { next } => Some(next),
         }
     }
@@ -73,6 +74,19 @@ impl Subscription {
             if reply.send(Ok((next, receiver))).is_ok() {
                 self.feeds.push((name, sender));
             }
+        }
+    }
+
+    /// It is over, because of an error.
+    fn end(self, error: &CallError) {
+        for (_, sender) in self.feeds {
+            sender.end(Some(SubscriptionError::Call(error.clone())));
+        }
+        for done in self.done {
+            drop(done.send(Ok(())));
+        }
+        for joining in self.joining {
+            drop(joining.reply.send(Err(error.clone())));
         }
     }
 
@@ -100,7 +114,7 @@ impl Topics {
             Ok(id) => {
                 let subscription = Subscription {
                     topic,
-                    state: State::Beginning,
+                    state: State::Beginning { before: None },
                     first: joining.name,
                     feeds: Vec::new(),
                     joining: vec![joining],
@@ -168,12 +182,48 @@ impl Topics {
         }
     }
 
-    /// The replicas have agreed to send events.
-    pub(super) fn begun(&mut self, endpoint: &mut Endpoint, now: Now, id: EndpointCall, next: u64) {
-        let Some(subscription) = self.topics.get_mut(&id) else { return };
+    /// The replicas have agreed to send events. Gives the topic and the first event that is missed,
+    /// where it was in force in another view until then.
+    pub(super) fn begun(
+        &mut self,
+        endpoint: &mut Endpoint,
+        now: Now,
+        id: EndpointCall,
+        next: u64,
+    ) -> Option<(Topic, u64)> {
+        let subscription = self.topics.get_mut(&id)?;
+        let before = subscription.state.next().copied();
         subscription.state = State::Active { next };
+        let missed = before.filter(|&before| before < next);
+        if let Some(missed_from) = missed {
+            let gap = SubscriptionEvent::Gap { missed_from, next };
+            subscription.feeds.retain(|(_, sender)| sender.push(gap.clone()));
+        }
         subscription.admit(next);
+        let gap = missed.map(|missed_from| (subscription.topic.clone(), missed_from));
         self.end_if_idle(endpoint, now, id);
+        gap
+    }
+
+    /// Subscribes with the replicas of another view, for those whom it matters to.
+    pub(super) fn move_to(&mut self, endpoint: &mut Endpoint, now: Now) {
+        self.leaving.clear();
+        for (_, mut subscription) in std::mem::take(&mut self.topics) {
+            for done in subscription.done.drain(..) {
+                drop(done.send(Ok(())));
+            }
+            if subscription.is_idle() {
+                continue;
+            }
+            let before = subscription.state.next().copied();
+            match endpoint.subscribe(now, subscription.topic.clone()) {
+                Ok(id) => {
+                    subscription.state = State::Beginning { before };
+                    self.topics.insert(id, subscription);
+                }
+                Err(error) => subscription.end(&error.into()),
+            }
+        }
     }
 
     /// An event or a gap.
@@ -215,24 +265,15 @@ impl Topics {
             }
             return true;
         }
-        let Some(subscription) = self.topics.remove(&call) else { return false };
-        for (_, sender) in subscription.feeds {
-            sender.end(Some(SubscriptionError::Call(error.clone())));
-        }
-        for done in subscription.done {
-            drop(done.send(Ok(())));
-        }
-        match subscription.state {
-            State::Ending { .. } => {
-                for joining in subscription.joining {
-                    self.subscribe(endpoint, now, subscription.topic.clone(), joining);
-                }
-            }
-            _ => {
-                for joining in subscription.joining {
-                    drop(joining.reply.send(Err(error.clone())));
-                }
-            }
+        let Some(mut subscription) = self.topics.remove(&call) else { return false };
+        let joining = match subscription.state {
+            State::Ending { .. } => std::mem::take(&mut subscription.joining),
+            _ => Vec::new(),
+        };
+        let topic = subscription.topic.clone();
+        subscription.end(error);
+        for joining in joining {
+            self.subscribe(endpoint, now, topic.clone(), joining);
         }
         true
     }

@@ -28,6 +28,8 @@ pub(crate) enum Behaviour {
     Lies,
     /// Text messages after the handshake.
     Babbles,
+    /// Answers no requests and queries.
+    Mute,
 }
 
 /// Four replicas, those not stopped.
@@ -44,12 +46,17 @@ fn keypair(index: usize) -> NoiseKeypair {
 
 impl Cluster {
     pub(crate) async fn start(behaviours: [Behaviour; 4]) -> Self {
+        Self::start_in(ViewNumber(0), behaviours).await
+    }
+
+    /// The members of a view of this number, whose ids and events begin at ten times that.
+    pub(crate) async fn start_in(number: ViewNumber, behaviours: [Behaviour; 4]) -> Self {
         let mut members = Vec::new();
         let mut listeners = Vec::new();
         for index in 0..4_u8 {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             members.push(Member {
-                id: ReplicaId(index.into()),
+                id: ReplicaId(u16::from(index) + 10 * u16::try_from(number.0).unwrap()),
                 url: format!("ws://{}/ws", listener.local_addr().unwrap()),
                 peer_address: String::new(),
                 public_key: Digest([index; 32]),
@@ -59,7 +66,7 @@ impl Cluster {
         }
         let view = View {
             service: ServiceId([7; 16]),
-            number: ViewNumber(0),
+            number,
             f: 1,
             mac: MacAlgorithm::HmacSha256,
             activation: Cid(1),
@@ -125,7 +132,8 @@ async fn serve(view: &View, me: usize, behaviour: Behaviour, stream: TcpStream) 
     if behaviour == Behaviour::Babbles {
         socket.send(Message::Text("hello".into())).await.unwrap();
     }
-    let mut replica = Replica { link: accepted.link, behaviour, topics: BTreeMap::new() };
+    let (link, view) = (accepted.link, view.number);
+    let mut replica = Replica { link, behaviour, view, topics: BTreeMap::new() };
     while let Some(Ok(message)) = socket.next().await {
         let Message::Binary(bytes) = message else { continue };
         let frame = replica.link.open(&bytes).expect("the client seals well").into_inner();
@@ -143,6 +151,7 @@ async fn serve(view: &View, me: usize, behaviour: Behaviour, stream: TcpStream) 
 struct Replica {
     link: ReplicaLink,
     behaviour: Behaviour,
+    view: ViewNumber,
     topics: BTreeMap<(SessionId, Topic), u64>,
 }
 
@@ -150,6 +159,8 @@ impl Replica {
     fn answer(&mut self, frame: &ClientFrame) -> Vec<Bytes> {
         let mut answers = Vec::new();
         match &frame.header {
+            ClientHeader::Request { .. } | ClientHeader::Query { .. }
+                if self.behaviour == Behaviour::Mute => {}
             ClientHeader::Request { .. } => {
                 let request = Request::decode(&frame.body).expect("a request");
                 self.execute(&request, &mut answers);
@@ -158,7 +169,7 @@ impl Replica {
                 let body = self.value(&frame.body);
                 let header = ReplicaHeader::QueryReply {
                     nonce: *nonce,
-                    view: ViewNumber(0),
+                    view: self.view,
                     as_of: Cid(0),
                     executed: Cid(0),
                     digest: Digest::of(&body),
@@ -194,7 +205,8 @@ impl Replica {
                 ExecutionResult::Value(self.value(payload))
             }
             Operation::Subscribe(topic) => {
-                let last = self.topics.entry((session, topic.clone())).or_default();
+                let first = 10 * self.view.0;
+                let last = self.topics.entry((session, topic.clone())).or_insert(first);
                 ExecutionResult::Subscribed { next: *last + 1 }
             }
             Operation::Unsubscribe(topic) => {
@@ -206,7 +218,7 @@ impl Replica {
         let header = ReplicaHeader::Reply {
             session,
             number: request.id.number,
-            view: ViewNumber(0),
+            view: self.view,
             cid,
             digest: Digest::of(&body),
             full: true,
@@ -226,7 +238,7 @@ impl Replica {
                     session: *session,
                     topic: topic.clone(),
                     number: *last,
-                    view: ViewNumber(0),
+                    view: self.view,
                     cid,
                     digest: Digest::of(&payload),
                     full: true,

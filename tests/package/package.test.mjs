@@ -150,6 +150,30 @@ describe('installed', { concurrency: 2 }, () => {
     assert.deepEqual(found, { result: EVERYWHERE });
   });
 
+  test('workerd, the engine of an edge', async () => {
+    await build('workerd');
+    const program = join(projects, 'node_modules/.bin/workerd');
+    const edge = spawn(program, ['serve', 'config.capnp', '--control-fd=3'], {
+      cwd: join(projects, 'workerd'),
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe'],
+    });
+    const ended = new Promise((resolve) => edge.once('exit', resolve));
+    try {
+      const { port } = await Promise.race([
+        new Promise((resolve) => edge.stdio[3].once('data', (text) => resolve(JSON.parse(text)))),
+        ended.then((code) => Promise.reject(new Error(`workerd ended with ${code}`))),
+      ]);
+      const address = `http://127.0.0.1:${port}/?view=${encodeURIComponent(view)}`;
+      const response = await fetch(address, { signal: AbortSignal.timeout(LIMIT_MS) });
+      const text = await response.text();
+      assert.equal(response.status, 200, text);
+      assert.deepEqual(JSON.parse(text), EXPECTED);
+    } finally {
+      edge.kill('SIGTERM');
+      await ended;
+    }
+  });
+
   for (const entry of ['webbft', 'webbft/inline', 'webbft/worker']) {
     test(`Node, ${entry}`, async () => {
       const { stdout } = await inProject('runtime', 'node', ['use.mjs', view, entry]);

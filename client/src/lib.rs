@@ -45,6 +45,10 @@
 //! Services with another encoding are called with bytes: [`Client::invoke`], [`Client::query`],
 //! [`Client::subscribe`].
 //!
+//! Subscribers of a topic can tell each other things in passing ([`Subscription::announce`]), a client
+//! can go on with other replicas ([`Client::update_view`]), and [`Client::events`] tells what else
+//! happens.
+//!
 //! # Options
 //!
 //! | option | default | what it is |

@@ -121,10 +121,10 @@ test('votes on others’ edits are counted to the last one', async () => {
   noErrors([one, two]);
 });
 
-/** The names on others' cursors, and the text before each cursor. */
+/** The names on others' cursors, and the text before each cursor; all as of one moment. */
 const cursors = (editor) =>
-  editor.page.$$eval('.cm-caret', (carets) =>
-    carets.map((caret) => {
+  editor.page.evaluate(() =>
+    [...document.querySelectorAll('.cm-caret')].map((caret) => {
       const before = document.createRange();
       before.selectNodeContents(caret.closest('.cm-line'));
       before.setEndBefore(caret);

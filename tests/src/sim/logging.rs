@@ -119,15 +119,17 @@ impl World {
         self.drain(me);
     }
 
-    /// A snapshot is to be stored, which takes as long as a few writes.
+    /// A snapshot is to be stored, which takes as long as a few writes, after those before it.
     pub(super) fn begin_snapshot_write(&mut self, me: usize, snapshot: Arc<StableSnapshot>) {
         let (Storage::Sync(speed) | Storage::Async(speed)) = self.plan.storage else {
             self.stuck(format!("replica {me} wants a snapshot stored and has no disk"));
             return;
         };
-        let life = self.replicas[me].life;
         let takes = 1 + 3 * speed.base + self.draw.tailed(3 * speed.jitter);
-        self.queue.push(self.now + takes, Event::SnapshotStored(me, life, snapshot));
+        let node = &mut self.replicas[me];
+        let at = node.storing_until.max(self.now) + takes;
+        node.storing_until = at;
+        self.queue.push(at, Event::SnapshotStored(me, node.life, snapshot));
     }
 
     /// It is stored.
@@ -143,6 +145,7 @@ impl World {
         }
         let cid = snapshot.cid();
         node.disk.keep(snapshot);
+        self.trace(|| format!("r{me} has stored the snapshot of {cid:?}"));
         let now = self.clocks_of(me);
         self.replicas[me].replica.handle_snapshot_durable(now, cid);
         self.drain(me);

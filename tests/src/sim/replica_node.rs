@@ -74,6 +74,8 @@ pub struct ReplicaNode {
     pub(super) accepted: BTreeMap<Cid, LogPosition>,
     pub(super) regency_recorded: LogPosition,
     pub(super) known_durable: LogPosition,
+    /// Its disk stores snapshots until then, one after the other.
+    pub(super) storing_until: u64,
     /// Work on its state that is done in a while.
     pub(super) job: Option<StateJob<Recorder>>,
     /// What it knows and nobody else, because it is not durable yet.
@@ -179,6 +181,7 @@ impl ReplicaNode {
             accepted: BTreeMap::new(),
             regency_recorded: LogPosition::default(),
             known_durable: LogPosition::default(),
+            storing_until: 0,
             job: None,
             held: VecDeque::new(),
             recorded: BTreeMap::new(),
@@ -202,6 +205,7 @@ impl ReplicaNode {
     pub(super) fn stop(&mut self) {
         self.running = false;
         self.life += 1;
+        self.storing_until = 0;
         self.marks.clear();
         self.accepted.clear();
         self.regency_recorded = LogPosition::default();

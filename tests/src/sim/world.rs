@@ -470,6 +470,9 @@ impl World {
                 return Some(format!("client {me}: {what}"));
             }
         }
+        if let Some((me, _)) = self.correct().find(|(_, node)| !node.running) {
+            return Some(format!("replica {me} has still to start again"));
+        }
         let last: Vec<(usize, Cid)> =
             self.correct().map(|(me, node)| (me, node.last_cid())).collect();
         if let Some((me, _)) = self.correct().find(|(_, node)| !node.held.is_empty()) {
